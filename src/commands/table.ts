@@ -1,0 +1,53 @@
+/**
+ * Which words make a command, with one line each and how to load it. Everything else about a command is in its own file.
+ */
+import type { Command } from 'commander';
+
+export interface CommandModule {
+  configure(command: Command): void;
+}
+
+export interface CommandEntry {
+  summary: string;
+  load(): Promise<CommandModule>;
+  isHidden?: boolean;
+}
+
+export interface Noun {
+  summary: string;
+  /** The noun itself is a command (the daemons, `up`). */
+  command?: CommandEntry;
+  verbs?: Record<string, CommandEntry>;
+  isHidden?: boolean;
+}
+
+const command = (summary: string, load: () => Promise<CommandModule>): Noun => ({
+  summary,
+  command: { summary, load },
+});
+
+export const nouns: Record<string, Noun> = {
+  up: command('Run the whole pipeline on this machine', () => import('./up.ts')),
+  config: command('Show the effective configuration and where each value came from', () => import('./config.ts')),
+};
+
+export type Found =
+  | { kind: 'root' }
+  | { kind: 'noun'; name: string }
+  | { kind: 'command'; entry: CommandEntry; words: string[] }
+  | { kind: 'unknown'; what: string; word: string; names: string[] };
+
+/** Finds the command that the arguments name; options before the words are not allowed except -h and --version. */
+export function findCommand(argv: readonly string[]): Found {
+  const [first, second] = argv;
+  if (first === undefined || first.startsWith('-') || first === 'help') return { kind: 'root' };
+  const noun = nouns[first];
+  if (!noun) return { kind: 'unknown', what: 'command', word: first, names: Object.keys(nouns) };
+  if (noun.verbs && second !== undefined && !second.startsWith('-')) {
+    const entry = noun.verbs[second];
+    if (entry) return { kind: 'command', entry, words: [first, second] };
+    if (!noun.command) return { kind: 'unknown', what: `verb of ${first}`, word: second, names: Object.keys(noun.verbs) };
+  }
+  if (noun.command) return { kind: 'command', entry: noun.command, words: [first] };
+  return { kind: 'noun', name: first };
+}
