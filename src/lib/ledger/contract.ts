@@ -1,0 +1,402 @@
+/**
+ * What the rest of torghut may do with the ledger (Postgres): typed reads, and writes that are bound to a leadership.
+ * Guarantees: every write happens inside one transaction whose first statement checks the leader's epoch, so nothing of a
+ * replaced leader is ever committed; money and quantities are decimals; market times are given, never taken from Postgres.
+ */
+import type { Decimal } from 'decimal.js';
+import type { Decision, OrderAction, OrderIntent, OrderTerms, OrderType, TimeInForce } from '../risk/order.ts';
+import type { Jsonb } from './jsonb.ts';
+
+export type { Jsonb } from './jsonb.ts';
+
+// ---- Leadership ---------------------------------------------------------------------------------------------------
+
+/** Proof that this process is the one trading loop of an account (design 5: one loop per account). */
+export interface Leadership {
+  readonly accountLabel: string;
+  /** Rises by one with every new leader; part of every write. */
+  readonly epoch: bigint;
+  /** Machine-time lease of 10 s, renewed every 2 s. False for ever once lost. */
+  isHeld(): boolean;
+  /** @throws `leadership_lost` when it is not held any more. Call right before a broker mutation. */
+  assertHeld(): void;
+  /** Called once, with the reason; at once when it is already lost. */
+  onLost(listener: (reason: string) => void): void;
+  /** Gives the lock back so that a standby need not wait for the lease. */
+  release(): Promise<void>;
+}
+
+export interface AcquireOptions {
+  accountLabel: string;
+  /** Ends the wait; the promise then rejects with `leadership_wait_aborted`. */
+  signal?: AbortSignal;
+  /** Called when another process holds it, at most once a machine second. */
+  onWaiting?: (holder: { epoch: bigint; owner: string; leaseExpired: boolean }) => void;
+}
+
+// ---- Decisions ----------------------------------------------------------------------------------------------------
+
+/** Closed set of a decision's statuses (spec 1.8): ours, and the states of its order once the broker has accepted it. */
+export type DecisionStatus = 'planned' | 'blocked' | 'rejected' | 'submitted' | OrderState;
+
+/** Execution states (spec 4.5). */
+export type OrderState =
+  | 'open'
+  | 'partial'
+  | 'pending_change'
+  | 'done_for_day'
+  | 'unknown'
+  | 'filled'
+  | 'canceled'
+  | 'expired'
+  | 'broker_rejected'
+  | 'replaced';
+
+export interface NewDecision {
+  decision: Decision;
+  /** Market ms at which it was decided. */
+  decidedAtMs: number;
+  /** Everything it was made from (signal row, features, price snapshot, sizing), for `explain`. */
+  detail: Jsonb;
+}
+
+export interface DecisionRow {
+  decision: Decision;
+  status: DecisionStatus;
+  decidedAtMs: number;
+  /** Market ms of the first complete fill. */
+  executedAtMs?: number;
+  /** Stable reason codes; empty unless rejected or blocked. */
+  reasons: readonly string[];
+  /** Who refused: `risk`, `broker`, `local`, `desk`. */
+  rejectOrigin?: string;
+}
+
+/** Who refused a decision. `risk` gates, the `desk` (age, expiry, kill switch), the `broker`, `handler` (an error of ours). */
+export type RejectOrigin = 'risk' | 'desk' | 'broker' | 'handler';
+
+export interface DecisionReads {
+  byId(id: string): Promise<DecisionRow | undefined>;
+  byHash(accountLabel: string, hash: string): Promise<DecisionRow | undefined>;
+  /** Decisions with status planned and no claim, oldest first: what a start has to finish or refuse. */
+  unresolved(accountLabel: string, limit?: number): Promise<DecisionRow[]>;
+  /** Newest first. `sinceMs` is market time of the decision. */
+  list(filter: DecisionFilter): Promise<DecisionRow[]>;
+  /** Counts for status and summary. */
+  counts(accountLabel: string): Promise<DecisionCounts>;
+  /**
+   * Market ms (decided_at) of the newest entry of (account, strategy, symbol) that was submitted or filled or is still
+   * between plan and answer; for the cooldown gate (spec 3.2). The row `exceptId` is ignored.
+   */
+  newestEntryAtMs(scope: {
+    accountLabel: string;
+    strategyId: string;
+    symbol: string;
+    exceptId?: string;
+  }): Promise<number | undefined>;
+  /** The same for many scopes at once, keyed `strategyId symbol`. */
+  newestEntries(accountLabel: string): Promise<Map<string, number>>;
+}
+
+export interface DecisionFilter {
+  accountLabel?: string;
+  symbol?: string;
+  strategyName?: string;
+  status?: string;
+  sinceMs?: number;
+  limit: number;
+}
+
+export interface DecisionCounts {
+  total: number;
+  /** By current status. */
+  byStatus: Record<string, number>;
+  /** Every reason code of rejected decisions. */
+  rejectReasons: Record<string, number>;
+  blockReasons: Record<string, number>;
+  /** Decisions whose order the broker accepted. */
+  submitted: number;
+}
+
+export interface DecisionWrites extends DecisionReads {
+  /** Inserts it as `planned`, once per (account, hash); a known hash returns the row that is there. */
+  insert(row: NewDecision): Promise<{ inserted: boolean; id: string; status: DecisionStatus }>;
+  /** planned → rejected. False when the decision is not planned any more. Codes must not be empty. */
+  reject(
+    id: string,
+    refusal: { reasons: readonly string[]; origin: RejectOrigin; atMs: number; detail?: Jsonb },
+  ): Promise<boolean>;
+  /** planned → blocked (a switch held it). False when it is not planned any more. */
+  block(id: string, refusal: { reasons: readonly string[]; atMs: number; detail?: Jsonb }): Promise<boolean>;
+  /** Appends to the history of the decision (gate inputs and results, stages). */
+  addEvent(id: string, event: { stage: string; atMs: number; detail: Jsonb }): Promise<void>;
+}
+
+// ---- Signal cursor ------------------------------------------------------------------------------------------------
+
+export interface CursorKey {
+  accountLabel: string;
+  runId: string;
+  windowSize: 'PT1S' | 'PT1M';
+  partition: number;
+}
+
+export interface CursorReads {
+  /** Next source offset to read per (window size, partition) of a run; a missing one starts at the earliest. */
+  positions(accountLabel: string, runId: string): Promise<(CursorKey & { nextOffset: bigint })[]>;
+  /** Last evaluated event time (market ms) per symbol and window size, keyed `symbol windowSize`. */
+  lastEvaluated(accountLabel: string, runId: string): Promise<Map<string, number>>;
+}
+
+export interface CursorWrites extends CursorReads {
+  /**
+   * Moves the cursor from the offset that the caller read to the next; compare and set.
+   * @throws `cursor_moved` when the stored offset is another (another writer, or a batch done twice)
+   */
+  advance(key: CursorKey, from: bigint | undefined, to: bigint, atMs: number): Promise<void>;
+  /** Raises the last evaluated event time; never lowers it. */
+  setEvaluated(
+    accountLabel: string,
+    runId: string,
+    rows: readonly { symbol: string; windowSize: 'PT1S' | 'PT1M'; eventTsMs: number }[],
+  ): Promise<void>;
+  /** Records rows that were read but not traded. */
+  recordSignals(rows: readonly SignalNote[]): Promise<void>;
+}
+
+/** A signal row that was seen and not traded (design 5: trade). */
+export interface SignalNote extends CursorKey {
+  sourceOffset: bigint;
+  symbol: string;
+  eventTsMs: number;
+  revision: number;
+  kind: 'signal_revised' | 'signal_late' | 'signal_skipped_stale';
+  atMs: number;
+  /** For a revision: would the action have differed? */
+  wouldDiffer?: boolean;
+  detail?: Jsonb;
+}
+
+// ---- Strategies ---------------------------------------------------------------------------------------------------
+
+export interface StrategyEntry {
+  name: string;
+  enabled: boolean;
+  description?: string;
+  baseTimeframe: string;
+  universeType: string;
+  universeSymbols: readonly string[];
+  maxPositionPctEquity?: Decimal;
+  maxNotionalPerTrade?: Decimal;
+  /** strategy_id, type, version, params, priority: what the catalog says beyond the columns. */
+  catalogMeta: Jsonb;
+}
+
+export interface StrategyRow extends Omit<StrategyEntry, 'catalogMeta'> {
+  id: string;
+  catalogMeta: unknown;
+  catalogDigest: string;
+}
+
+export interface StrategyReads {
+  all(): Promise<StrategyRow[]>;
+}
+
+export interface StrategyWrites extends StrategyReads {
+  /** Upserts by name; `sync` also disables rows that are absent from the catalog. Rows are never deleted. */
+  applyCatalog(catalog: {
+    entries: readonly StrategyEntry[];
+    /** sha256 hex of the file. */
+    digest: string;
+    mode: 'merge' | 'sync';
+    actor: string;
+  }): Promise<{ inserted: number; updated: number; disabled: number; rows: StrategyRow[] }>;
+}
+
+// ---- Orders, fills, positions -------------------------------------------------------------------------------------
+
+export type ClaimState = 'claimed' | 'broker_io' | 'submitted' | 'rejected';
+
+export interface ExecutionRow {
+  id: string;
+  decisionId?: string;
+  accountLabel: string;
+  brokerOrderId: string;
+  clientOrderId: string;
+  symbol: string;
+  side: OrderAction;
+  orderType: string;
+  timeInForce: string;
+  submittedQty: Decimal;
+  limitPrice?: Decimal;
+  stopPrice?: Decimal;
+  /** Sum of the recorded fills, always. */
+  filledQty: Decimal;
+  /** What the broker reports; greater than filledQty only until the missing fills are known. */
+  brokerFilledQty: Decimal;
+  avgFillPrice?: Decimal;
+  state: OrderState;
+  /** The broker's own word. */
+  brokerStatus: string;
+  isFinal: boolean;
+  /** Appeared after its decision had been refused as unconfirmed. */
+  isLateAccepted: boolean;
+  /** Carries our prefix but no decision of this ledger. */
+  isOrphan: boolean;
+  submittedAtMs?: number;
+  filledAtMs?: number;
+  canceledAtMs?: number;
+  brokerUpdatedAtMs?: number;
+}
+
+export interface FillRow {
+  executionId: string;
+  brokerOrderId: string;
+  brokerExecutionId: string;
+  symbol: string;
+  side: OrderAction;
+  quantity: Decimal;
+  price: Decimal;
+  /** Filled quantity of the order after this fill. */
+  cumulativeQty: Decimal;
+  atMs: number;
+  source: 'trade_update' | 'activity';
+}
+
+export interface PositionRow {
+  symbol: string;
+  /** Signed: negative is short. */
+  quantity: Decimal;
+  avgEntryPrice: Decimal;
+}
+
+export interface OpenOrder {
+  clientOrderId: string;
+  decisionId?: string;
+  symbol: string;
+  side: OrderAction;
+  type: OrderType;
+  intent?: OrderIntent;
+  /** Not yet filled. */
+  remainingQty: Decimal;
+  limitPrice?: Decimal;
+  stopPrice?: Decimal;
+  /** Reference price of its decision. */
+  price?: Decimal;
+  /** `claimed` and `broker_io` are orders whose outcome is not known yet; they count like open ones. */
+  stage: 'claimed' | 'broker_io' | 'open';
+}
+
+export interface OrderReads {
+  /** Orders that may still fill, and claims without an answer: what risk projects onto positions and buying power. */
+  openOrders(accountLabel: string): Promise<OpenOrder[]>;
+  executions(filter: {
+    accountLabel?: string;
+    symbol?: string;
+    sinceMs?: number;
+    state?: string;
+    limit: number;
+  }): Promise<ExecutionRow[]>;
+  fills(filter: { accountLabel: string; executionId?: string; limit?: number }): Promise<FillRow[]>;
+  /** Σ signed fills per symbol with the average-cost entry price; flat symbols are left out. */
+  positions(accountLabel: string): Promise<PositionRow[]>;
+  counts(accountLabel: string): Promise<OrderCounts>;
+}
+
+export interface OrderCounts {
+  executions: number;
+  byState: Record<string, number>;
+  fills: number;
+  /** Orders with at least one fill that was not the whole order. */
+  partiallyFilled: number;
+  open: number;
+  unknownClaims: number;
+  lateAccepted: number;
+  orphans: number;
+}
+
+// ---- Account, controls, audit -------------------------------------------------------------------------------------
+
+export interface AccountSnapshot {
+  accountLabel: string;
+  asOfMs: number;
+  equity: Decimal;
+  cash: Decimal;
+  buyingPower: Decimal;
+  positions: Jsonb;
+}
+
+export interface TradingControls {
+  accountLabel: string;
+  killSwitch: boolean;
+  paused: boolean;
+  emergencyStopReason?: string;
+  liveArmedUntilMs?: number;
+  reason?: string;
+  actor?: string;
+}
+
+export interface AccountReads {
+  /** Controls of the account; all off when there is no row. */
+  controls(accountLabel: string): Promise<TradingControls>;
+  newestSnapshot(accountLabel: string): Promise<Omit<AccountSnapshot, 'positions'> | undefined>;
+  /** First snapshot at or after a market time (start of the session), for the daily loss stop. */
+  firstSnapshotSince(accountLabel: string, sinceMs: number): Promise<Omit<AccountSnapshot, 'positions'> | undefined>;
+}
+
+export interface AccountWrites extends AccountReads {
+  /** Skipped (false) when nothing changed and the last one is under 60 market seconds old (spec 4.6). */
+  saveSnapshot(snapshot: AccountSnapshot): Promise<boolean>;
+  /** Changes controls and writes the audit row with before and after. */
+  setControls(
+    accountLabel: string,
+    change: Partial<Omit<TradingControls, 'accountLabel' | 'reason' | 'actor'>>,
+    why: { reason: string; actor: string; atMs: number },
+  ): Promise<TradingControls>;
+  audit(event: {
+    actor: string;
+    action: string;
+    reason?: string;
+    before?: Jsonb;
+    after?: Jsonb;
+    atMs: number;
+  }): Promise<void>;
+}
+
+// ---- The ledger ---------------------------------------------------------------------------------------------------
+
+export interface LedgerReads {
+  readonly decisions: DecisionReads;
+  readonly cursors: CursorReads;
+  readonly strategies: StrategyReads;
+  readonly orders: OrderReads;
+  readonly account: AccountReads;
+}
+
+/** One transaction of the leader. The order tables are written by lib/orders only. */
+export interface LedgerTransaction {
+  readonly decisions: DecisionWrites;
+  readonly cursors: CursorWrites;
+  readonly strategies: StrategyWrites;
+  readonly orders: OrderReads;
+  readonly account: AccountWrites;
+}
+
+export interface Ledger {
+  readonly read: LedgerReads;
+  /**
+   * Runs work in one transaction of the leader; commits nothing unless its epoch still is the account's epoch at commit.
+   * @throws `leadership_lost` (not retryable), `ledger_unreachable` (retryable)
+   */
+  write<T>(leadership: Leadership, work: (tx: LedgerTransaction) => Promise<T>): Promise<T>;
+  /** Waits until this process is the one loop of the account. */
+  acquireLeadership(options: AcquireOptions): Promise<Leadership>;
+  /** @throws `ledger_unreachable`, `ledger_schema_pending` (exit 3), `ledger_schema_newer` (exit 4) */
+  check(): Promise<{ version: string }>;
+  close(): Promise<void>;
+}
+
+/** Terms of an order as the claim keeps them. */
+export interface ClaimTerms extends OrderTerms {
+  timeInForce: TimeInForce;
+}
