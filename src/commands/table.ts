@@ -29,6 +29,13 @@ const command = (summary: string, load: () => Promise<CommandModule>): Noun => (
 export const nouns: Record<string, Noun> = {
   up: command('Run the whole pipeline on this machine', () => import('./up.ts')),
   config: command('Show the effective configuration and where each value came from', () => import('./config.ts')),
+  embedded: {
+    summary: 'The stores that `up` brings, each as a process of its own',
+    isHidden: true,
+    verbs: {
+      postgres: { summary: 'Run the Postgres server of a home', load: () => import('./embedded-postgres.ts') },
+    },
+  },
 };
 
 export type Found =
