@@ -33,6 +33,7 @@ export const nouns: Record<string, Noun> = {
     summary: 'The stores that `up` brings, each as a process of its own',
     isHidden: true,
     verbs: {
+      clickhouse: { summary: 'Run the ClickHouse engine of a home', load: () => import('./embedded-clickhouse.ts') },
       postgres: { summary: 'Run the Postgres server of a home', load: () => import('./embedded-postgres.ts') },
     },
   },
