@@ -5,8 +5,8 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { homePaths } from '../../lib/service/home.ts';
 import { refusedError } from '../../lib/service/errors.ts';
+import { homePaths } from '../../lib/service/home.ts';
 
 /** Version of the home's layout; a newer one is refused. */
 export const homeVersion = 1;
@@ -101,7 +101,11 @@ const ours = new Set([
  * Opens the home for a run with these arguments: creates it, resumes it, or refuses.
  * @throws `home_of_another_run`, `home_not_empty` (exit 4)
  */
-export function openRun(home: string, values: Record<string, unknown>, isFresh: boolean): { run: RunFile; isNew: boolean } {
+export function openRun(
+  home: string,
+  values: Record<string, unknown>,
+  isFresh: boolean,
+): { run: RunFile; isNew: boolean } {
   const hash = hashArguments(values);
   if (isFresh) removeHome(home);
   const old = readRunFile(home);

@@ -1,0 +1,355 @@
+/**
+ * `torghut up`: the whole pipeline on this machine, each part a process of its own.
+ * Guarantees: the virtual clock moves only while this process lives; what dies is started again and counted with its cause;
+ * the same arguments resume a run, also after this process was killed; at the end everything is waited for before the
+ * summary speaks.
+ */
+import { mkdirSync } from 'node:fs';
+import { createServer } from 'node:net';
+import type { Logger } from 'pino';
+import { openEventLog } from '../../lib/log/open.ts';
+import { defaultTopics } from '../../lib/log/topics.ts';
+import { formatTimestampNs, parseTimestampNs } from '../../lib/market/time.ts';
+import { type ClockOwner, ownClockFile, systemClock } from '../../lib/service/clock.ts';
+import { describeError, exitCode, TorghutError } from '../../lib/service/errors.ts';
+import { announceService, homePaths, type ServiceName, withdrawService } from '../../lib/service/home.ts';
+import type { Lifecycle } from '../../lib/service/lifecycle.ts';
+import { machineMs, sleep } from '../../lib/service/machine.ts';
+import { openDashboard, type RunningDashboard } from './dashboard.ts';
+import { finishRun, runOutNs } from './finish.ts';
+import { govern, tradeToRowLagMs } from './governor.ts';
+import { endLeftovers, refuseSecondUp } from './leftovers.ts';
+import { describeProfile, simulatorProfile } from './profile.ts';
+import { type Restart, type RunFile, writeRunFile } from './run-file.ts';
+import { withSignalStore, writeSummary } from './summary.ts';
+import { Supervisor } from './supervisor.ts';
+import { plainLine, type ViewInput } from './view.ts';
+import { Watch } from './watch.ts';
+
+export interface UpOptions {
+  home: string;
+  run: RunFile;
+  isNew: boolean;
+  /** Arguments of `torghut simulator`; undefined when the broker is a configured Alpaca. */
+  simulatorArgs?: string[];
+  symbols: readonly string[];
+  /** First instant of the input, market nanoseconds. */
+  startNs: bigint;
+  speed: number;
+  exitAtEnd: boolean;
+  /** 'json': one object on stdout at the end; 'screen': dashboard on a terminal; 'lines': plain lines. */
+  show: 'json' | 'screen' | 'lines';
+  lifecycle: Lifecycle;
+  log: Logger;
+}
+
+const readyLimitMs = 60_000;
+const childrenInOrder: ServiceName[] = ['postgres', 'clickhouse', 'simulator', 'ws', 'ta', 'sink', 'trade'];
+const childArgs: Record<string, string[]> = {
+  postgres: ['embedded', 'postgres'],
+  clickhouse: ['embedded', 'clickhouse'],
+  ws: ['ws'],
+  ta: ['ta', '--only', 'engine'],
+  sink: ['ta', '--only', 'sink'],
+  trade: ['trade'],
+};
+
+/** Runs until the end of the input (exitAtEnd) or until stopped. @returns the summary when the run has ended */
+export async function runUp(options: UpOptions): Promise<Record<string, unknown> | undefined> {
+  return new UpRun(options).run();
+}
+
+class UpRun {
+  private readonly options: UpOptions;
+  private readonly watch: Watch;
+  private readonly supervisor: Supervisor;
+  private readonly startedMs = machineMs();
+  private readonly earlierSeconds: number;
+  private clock: ClockOwner | undefined;
+  private phase = 'starting';
+  private fatal: string | undefined;
+  private dashboard: RunningDashboard | undefined;
+  private readonly closes = new Map<string, number[]>();
+  /** What the children inherit; with our own simulator nothing that points elsewhere. */
+  private readonly environment: NodeJS.ProcessEnv;
+  private rates: Record<string, number> = {};
+
+  constructor(options: UpOptions) {
+    this.options = options;
+    this.earlierSeconds = options.run.wall_seconds;
+    this.environment = childEnvironment(options.simulatorArgs !== undefined);
+    this.watch = new Watch(options.home, (name, url) => this.supervisor.keepPort(name, url));
+    this.supervisor = new Supervisor({
+      home: options.home,
+      log: options.log,
+      onRestart: (restart) => this.noteRestart(restart),
+      onFatal: (name, code, lastLine) => {
+        this.fatal = `${name} ended with exit ${code}: ${lastLine}`;
+      },
+    });
+  }
+
+  async run(): Promise<Record<string, unknown> | undefined> {
+    const { home, lifecycle, log, run, isNew, startNs } = this.options;
+    refuseSecondUp(home);
+    announceService(home, 'up', { url: 'http://127.0.0.1:0' });
+    lifecycle.onClose('up endpoint', () => withdrawService(home, 'up'));
+    mkdirSync(homePaths.logs(home), { recursive: true });
+    await endLeftovers(home, log);
+    const isVirtual = this.options.simulatorArgs !== undefined;
+    // The clock stands at the start until everything is ready.
+    if (isVirtual) this.clock = ownClockFile(homePaths.clock(home), startNs, 0);
+    if (!isNew) this.noteRestart({ process: 'up', cause: 'resumed' });
+    lifecycle.onClose('children', async () => {
+      this.dashboard?.close();
+      await this.supervisor.stop();
+      run.wall_seconds = this.wallSeconds();
+      writeRunFile(home, run);
+    });
+    await this.startChildren();
+    const renewing = setInterval(() => this.clock?.renew(), 50);
+    lifecycle.onClose('clock', () => {
+      clearInterval(renewing);
+      this.clock?.close();
+    });
+    await this.waitReady();
+    if (lifecycle.signal.aborted) return undefined;
+    this.clock?.setSpeed(this.options.speed);
+    this.phase = 'running';
+    return this.followInput();
+  }
+
+  private async startChildren(): Promise<void> {
+    const { home, run, symbols, startNs, simulatorArgs, log } = this.options;
+    const port = simulatorArgs === undefined ? 0 : await freePort();
+    const profile =
+      simulatorArgs === undefined
+        ? { TORGHUT_RUN_ID: run.run_id, TORGHUT_CLOCK: 'system' }
+        : simulatorProfile({
+            runId: run.run_id,
+            clockFile: homePaths.clock(home),
+            simulatorPort: port,
+            symbols,
+            startNs,
+          });
+    if (simulatorArgs !== undefined) {
+      for (const line of describeProfile(profile as Record<string, string>)) log.info(line);
+    } else {
+      log.info(
+        'profile up: broker is Alpaca as configured; every safe default holds (trading off, kill switch on, paper)',
+      );
+      log.info('profile up: TRADING_ENABLED=true and TRADING_KILL_SWITCH_ENABLED=false let it trade on paper');
+    }
+    const env = { ...this.environment, ...profile };
+    for (const name of childrenInOrder) {
+      if (name === 'simulator') {
+        if (simulatorArgs) this.supervisor.start({ name, args: ['simulator', ...simulatorArgs], env }, port);
+      } else {
+        this.supervisor.start({ name, args: childArgs[name] as string[], env });
+      }
+    }
+  }
+
+  private async waitReady(): Promise<void> {
+    const { lifecycle, log } = this.options;
+    const needed = childrenInOrder.filter((name) => name !== 'simulator' || this.options.simulatorArgs !== undefined);
+    const limit = machineMs() + readyLimitMs;
+    let saidMs = machineMs();
+    for (;;) {
+      this.throwFatal();
+      if (lifecycle.signal.aborted) return;
+      await this.watch.refresh(lifecycle.signal);
+      const { ws, ta, trade } = this.watch.snapshot;
+      const missing = needed.filter((name) => !this.watch.isUp(name));
+      if (ws && ws.state !== 'ready') missing.push('ws');
+      if (ta && ta.tasks.length === 0) missing.push('ta');
+      if (trade && !trade.leader) missing.push('trade');
+      if (missing.length === 0) return;
+      if (machineMs() - saidMs > 5_000) {
+        saidMs = machineMs();
+        log.info({ waiting_for: [...new Set(missing)] }, 'starting');
+      }
+      if (machineMs() > limit) {
+        const name = missing[0] as ServiceName;
+        throw new TorghutError({
+          code: 'start_timeout',
+          what: `${[...new Set(missing)].join(', ')} not ready after ${readyLimitMs / 1000} s`,
+          why: this.supervisor.lastLogLine(name),
+          next: `read ${homePaths.logs(this.options.home)}/${name}.log`,
+          exitCode: exitCode.problemFound,
+        });
+      }
+      await sleep(100, lifecycle.signal);
+    }
+  }
+
+  private async followInput(): Promise<Record<string, unknown> | undefined> {
+    const { lifecycle, exitAtEnd, speed } = this.options;
+    let lineAtMs = 0;
+    let ratesAtMs = machineMs();
+    let before: Record<string, number> = {};
+    for (;;) {
+      this.throwFatal();
+      if (lifecycle.signal.aborted) return undefined;
+      await this.watch.refresh(lifecycle.signal);
+      const lagMs = tradeToRowLagMs(this.watch.snapshot, this.marketNowMs());
+      if (this.clock) govern(this.clock, speed, lagMs);
+      const now = machineMs();
+      if (now - ratesAtMs >= 1_000) {
+        const counts = this.watch.snapshot.ws?.acknowledged ?? {};
+        this.rates = Object.fromEntries(
+          Object.entries(counts).map(([name, count]) => [
+            name,
+            ((count - (before[name] ?? count)) * 1000) / (now - ratesAtMs),
+          ]),
+        );
+        before = { ...counts };
+        ratesAtMs = now;
+        this.noteCloses();
+      }
+      this.show(lagMs, now - lineAtMs >= 5_000);
+      if (now - lineAtMs >= 5_000) lineAtMs = now;
+      if (this.inputHasPassed()) {
+        if (exitAtEnd) return this.finish();
+        this.phase = 'the input has ended; the system goes on';
+      }
+      await sleep(200, lifecycle.signal);
+    }
+  }
+
+  /** The input is over and everything that follows the last event in market time has had its time. */
+  private inputHasPassed(): boolean {
+    const { simulator } = this.watch.snapshot;
+    if (!simulator?.end_of_input || !this.watch.isUp('simulator')) return false;
+    const lastNs = simulator.last_event_ts ? parseTimestampNs(simulator.last_event_ts) : undefined;
+    return lastNs === undefined || (this.clock !== undefined && this.clock.nowNs() >= lastNs + runOutNs);
+  }
+
+  private async finish(): Promise<Record<string, unknown>> {
+    const { home, run, lifecycle, log, startNs } = this.options;
+    // From here on the market only has to move, not to race.
+    this.clock?.setSpeed(Math.min(this.options.speed, 5));
+    const refreshing = setInterval(() => void this.watch.refresh(lifecycle.signal), 150);
+    const eventLog = await openEventLog({ home, env: this.environment, clock: this.clock ?? systemClock() });
+    try {
+      const problems = await finishRun({
+        home,
+        watch: this.watch,
+        log: eventLog,
+        withStore: (use) => withSignalStore(home, use),
+        topics: {
+          inputs: [defaultTopics.trades, defaultTopics.quotes, defaultTopics.bars],
+          outputs: [defaultTopics.taBars, defaultTopics.taSignals],
+        },
+        signal: lifecycle.signal,
+        onPhase: (name) => {
+          this.phase = `finishing: ${name}`;
+          log.info({ phase: name }, 'finishing');
+          this.show(0, true);
+        },
+      });
+      const lastNs = parseTimestampNs(this.watch.snapshot.simulator?.last_event_ts ?? '') ?? startNs;
+      run.wall_seconds = this.wallSeconds();
+      return await writeSummary({
+        home,
+        run,
+        snapshot: this.watch.snapshot,
+        problems,
+        wallSeconds: run.wall_seconds,
+        virtualSeconds: Number(lastNs - startNs) / 1e9,
+      });
+    } finally {
+      clearInterval(refreshing);
+      await eventLog.close();
+    }
+  }
+
+  private wallSeconds(): number {
+    return this.earlierSeconds + (machineMs() - this.startedMs) / 1000;
+  }
+
+  private throwFatal(): void {
+    if (this.fatal === undefined) return;
+    throw new TorghutError({
+      code: 'child_failed',
+      what: 'a part of the pipeline cannot run',
+      why: this.fatal,
+      next: `correct that, then repeat the command; the logs are in ${homePaths.logs(this.options.home)}`,
+      exitCode: exitCode.problemFound,
+    });
+  }
+
+  private marketNowMs(): number {
+    return this.clock?.nowMs() ?? systemClock().nowMs();
+  }
+
+  private noteRestart(restart: Omit<Restart, 'at_market'>): void {
+    const { run, home, log } = this.options;
+    run.restarts.push({ ...restart, at_market: formatTimestampNs(BigInt(this.marketNowMs()) * 1_000_000n) });
+    try {
+      writeRunFile(home, run);
+    } catch (error) {
+      log.warn({ err: describeError(error) }, 'cannot write run.json');
+    }
+    log.warn({ process: restart.process, cause: restart.cause, detail: restart.detail }, 'started again');
+  }
+
+  private noteCloses(): void {
+    for (const bar of this.watch.snapshot.ta?.latest ?? []) {
+      const closes = this.closes.get(bar.symbol) ?? [];
+      closes.push(bar.c);
+      if (closes.length > 48) closes.shift();
+      this.closes.set(bar.symbol, closes);
+    }
+  }
+
+  private show(lagMs: number, isLineDue: boolean): void {
+    const { show, home, run, speed } = this.options;
+    const input: ViewInput = {
+      snapshot: this.watch.snapshot,
+      isUp: (name) => this.watch.isUp(name),
+      marketNowNs: BigInt(this.marketNowMs()) * 1_000_000n,
+      speed: this.clock?.speed ?? 1,
+      maximumSpeed: speed,
+      lagMs,
+      phase: this.phase,
+      restarts: run.restarts,
+      rates: this.rates,
+      closes: this.closes,
+      home,
+    };
+    if (show === 'screen') {
+      if (this.dashboard) this.dashboard.draw(input);
+      else this.dashboard = openDashboard(input);
+    } else if (isLineDue) process.stderr.write(`${plainLine(input)}\n`);
+  }
+}
+
+/**
+ * The caller's environment for children. Under our own simulator every setting that points elsewhere is left out: simulated
+ * market data and orders must never reach a configured Kafka, ClickHouse, Postgres or broker.
+ */
+function childEnvironment(isOwnSimulator: boolean): NodeJS.ProcessEnv {
+  const env: NodeJS.ProcessEnv = { ...process.env };
+  if (isOwnSimulator) {
+    for (const name of Object.keys(env)) {
+      if (
+        /^(APCA_|ALPACA_|TRADING_|LLM_|INGEST_|SYMBOLS|SHARD_|TA_|KAFKA_|TOPIC_|DB_DSN|DB_URL|DATABASE_URL)/.test(name)
+      )
+        delete env[name];
+    }
+  }
+  return env;
+}
+
+/** A port that is free now; the simulator binds it a moment later. */
+async function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
+    });
+  });
+}
