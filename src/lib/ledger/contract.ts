@@ -36,8 +36,11 @@ export interface AcquireOptions {
 
 // ---- Decisions ----------------------------------------------------------------------------------------------------
 
-/** Closed set of a decision's statuses (spec 1.8): ours, and the states of its order once the broker has accepted it. */
-export type DecisionStatus = 'planned' | 'blocked' | 'rejected' | 'submitted' | OrderState;
+/**
+ * Closed set of a decision's statuses (spec 1.8): ours, and the states of its order once the broker has accepted it.
+ * `rejected` is both: refused by us before, or by the broker after (the reasons and the origin tell).
+ */
+export type DecisionStatus = 'planned' | 'blocked' | 'submitted' | OrderState;
 
 /** Execution states (spec 4.5). */
 export type OrderState =
@@ -49,7 +52,7 @@ export type OrderState =
   | 'filled'
   | 'canceled'
   | 'expired'
-  | 'broker_rejected'
+  | 'rejected'
   | 'replaced';
 
 export interface NewDecision {
@@ -68,7 +71,7 @@ export interface DecisionRow {
   executedAtMs?: number;
   /** Stable reason codes; empty unless rejected or blocked. */
   reasons: readonly string[];
-  /** Who refused: `risk`, `broker`, `local`, `desk`. */
+  /** Who refused: `risk`, `desk`, `broker`, `handler`. */
   rejectOrigin?: string;
 }
 
@@ -243,6 +246,7 @@ export interface ExecutionRow {
   isLateAccepted: boolean;
   /** Carries our prefix but no decision of this ledger. */
   isOrphan: boolean;
+  cancelRequestedAtMs?: number;
   submittedAtMs?: number;
   filledAtMs?: number;
   canceledAtMs?: number;
@@ -336,6 +340,14 @@ export interface TradingControls {
   actor?: string;
 }
 
+/** null clears; what is absent stays. */
+export interface ControlsChange {
+  killSwitch?: boolean;
+  paused?: boolean;
+  emergencyStopReason?: string | null;
+  liveArmedUntilMs?: number | null;
+}
+
 export interface AccountReads {
   /** Controls of the account; all off when there is no row. */
   controls(accountLabel: string): Promise<TradingControls>;
@@ -350,7 +362,7 @@ export interface AccountWrites extends AccountReads {
   /** Changes controls and writes the audit row with before and after. */
   setControls(
     accountLabel: string,
-    change: Partial<Omit<TradingControls, 'accountLabel' | 'reason' | 'actor'>>,
+    change: ControlsChange,
     why: { reason: string; actor: string; atMs: number },
   ): Promise<TradingControls>;
   audit(event: {

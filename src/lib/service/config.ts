@@ -116,7 +116,7 @@ const ourPrefixes = /^(TORGHUT|TRADING|TA|INGEST)_/;
 /** Names that belong to the process, not to a table. */
 const processNames = new Set([
   'TORGHUT_HOME', 'TORGHUT_RUN_HOME', 'TORGHUT_CLOCK', 'TORGHUT_CACHE', 'TORGHUT_DATA', 'TORGHUT_PARENT', 'TORGHUT_RUN_ID',
-  'TORGHUT_CLI_ENTRY',
+  'TORGHUT_CLI_ENTRY', 'TORGHUT_CRASH_AT', 'TORGHUT_CRASH_REPORT',
 ]); // biome-ignore format: one list
 
 /**
