@@ -1,0 +1,116 @@
+/**
+ * The core of one partition: a watermark over its merged events, and the symbols under it.
+ * `process(event)` is the one function of live, replay and comparison. No I/O, no clock, no random numbers.
+ */
+import type { Emit, MarketEvent, TaOutput, TaSettings } from './events.ts';
+import { decodeSymbol, encodeSymbol } from './snapshot.ts';
+import { newCounters, SymbolEngine, type TaCounters } from './symbol.ts';
+import { compareInstants, type Instant, lastSecondBefore, minusMs } from './time.ts';
+
+/** Where a second's outputs stand among those of other symbols: by window end, then symbol, then bar before signal. */
+function compareOutputs(a: TaOutput, b: TaOutput): number {
+  if (a.kind === 'late' || b.kind === 'late') return Number(a.kind === 'late') - Number(b.kind === 'late');
+  return a.end - b.end || (a.symbol < b.symbol ? -1 : a.symbol > b.symbol ? 1 : 0);
+}
+
+export class TaEngine {
+  readonly settings: TaSettings;
+  readonly symbols = new Map<string, SymbolEngine>();
+  readonly counters: TaCounters = newCounters();
+  /** The newest event time seen; the watermark is this less the out-of-orderness. */
+  private newest: Instant = { sec: Number.NEGATIVE_INFINITY, nano: 0 };
+  private final = Number.NEGATIVE_INFINITY;
+  /** Symbols that a later second will give something out for. */
+  private pending = new Set<SymbolEngine>();
+
+  constructor(settings: TaSettings) {
+    this.settings = settings;
+  }
+
+  /** Applies one event in merged order. Outputs of one second come by (window end, symbol). */
+  process(event: MarketEvent, emit: Emit): void {
+    // A minute bar is stamped with its start and says nothing about time having passed.
+    this.observe(event.sec, event.nano, emit);
+    let engine = this.symbols.get(event.symbol);
+    if (engine === undefined) {
+      engine = new SymbolEngine(event.symbol, this.settings, this.counters);
+      this.symbols.set(event.symbol, engine);
+    }
+    // A symbol at rest is not told of every second.
+    if (engine.final < this.final) engine.advance(this.final, emit);
+    switch (event.kind) {
+      case 'trade':
+        engine.onTrade(event, emit);
+        break;
+      case 'quote':
+        engine.onQuote(event);
+        if (engine.dirtyFrom === Number.POSITIVE_INFINITY) return;
+        break;
+      case 'bar':
+        engine.onMinuteBar(event, emit);
+        break;
+      case 'correction':
+      case 'cancel':
+        engine.onAmendment(event, emit);
+        break;
+    }
+    this.pending.add(engine);
+  }
+
+  /** Time has passed without an event of any symbol (a progress record), or with one. */
+  observe(sec: number, nano: number, emit: Emit): void {
+    if (compareInstants(sec, nano, this.newest.sec, this.newest.nano) <= 0) return;
+    this.newest.sec = sec;
+    this.newest.nano = nano;
+    const watermark = minusMs(sec, nano, this.settings.maxOutOfOrderMs);
+    const final = lastSecondBefore(watermark.sec, watermark.nano);
+    if (final <= this.final) return;
+    this.final = final;
+    if (this.pending.size === 0) return;
+    if (this.pending.size === 1) {
+      for (const engine of this.pending) this.advance(engine, emit);
+      return;
+    }
+    const outputs: TaOutput[] = [];
+    for (const engine of this.pending) this.advance(engine, (output) => void outputs.push(output));
+    outputs.sort(compareOutputs);
+    for (const output of outputs) emit(output);
+  }
+
+  private advance(engine: SymbolEngine, emit: Emit): void {
+    engine.advance(this.final, emit);
+    if (!engine.isPending) this.pending.delete(engine);
+  }
+
+  /** The newest event time; null before the first event. */
+  get newestEvent(): Instant | null {
+    return Number.isFinite(this.newest.sec) ? { ...this.newest } : null;
+  }
+
+  /** Newest event time less the out-of-orderness; null before the first event. */
+  get watermark(): Instant | null {
+    if (!Number.isFinite(this.newest.sec)) return null;
+    return minusMs(this.newest.sec, this.newest.nano, this.settings.maxOutOfOrderMs);
+  }
+
+  /** Goes on from a watermark (restore): call before any event. */
+  restoreTime(newest: Instant): void {
+    this.newest = { ...newest };
+    const watermark = minusMs(newest.sec, newest.nano, this.settings.maxOutOfOrderMs);
+    this.final = lastSecondBefore(watermark.sec, watermark.nano);
+  }
+
+  /** A versioned binary snapshot of one symbol; undefined for an unknown one. */
+  snapshot(symbol: string): Uint8Array | undefined {
+    const engine = this.symbols.get(symbol);
+    return engine && encodeSymbol(engine);
+  }
+
+  /** Puts a symbol back. @throws SnapshotError when the bytes are damaged, of another version or profile */
+  restore(symbol: string, bytes: Uint8Array): void {
+    const engine = new SymbolEngine(symbol, this.settings, this.counters);
+    decodeSymbol(engine, bytes, this.settings);
+    this.symbols.set(symbol, engine);
+    if (engine.isPending) this.pending.add(engine);
+  }
+}
