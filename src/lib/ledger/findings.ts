@@ -113,7 +113,7 @@ export function findingRepository(db: LedgerDb) {
           .onConflict((conflict) =>
             conflict.column('account_label').doUpdateSet({
               reconciled_at: timeOf(pass.atMs),
-              passes: sql<string>`reconcile_state.passes + 1`,
+              passes: sql<bigint>`reconcile_state.passes + 1`,
               last_changes: pass.changes,
             }),
           )
