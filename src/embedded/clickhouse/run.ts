@@ -12,6 +12,7 @@ import { keptPassword } from '../credentials.ts';
 import { holdDirectory } from '../holder.ts';
 import { findClickHouseEngine, type PartResolver } from '../parts.ts';
 import { isPortFree, lastPort, rememberPort } from '../ports.ts';
+import { embeddedDatabase } from '../variables.ts';
 import { type Engine, openEngine } from './engine.ts';
 import { EngineError } from './errors.ts';
 import { createFront } from './front.ts';
@@ -70,7 +71,11 @@ export async function runEmbeddedClickHouse(options: EmbeddedClickHouseOptions):
 
 async function openHeldEngine(addon: string, directory: string): Promise<Engine> {
   try {
-    return await openEngine(addon, directory);
+    const engine = await openEngine(addon, directory);
+    const connection = engine.connect();
+    await connection.query(`CREATE DATABASE IF NOT EXISTS ${embeddedDatabase}`);
+    connection.close();
+    return engine;
   } catch (error) {
     if (!(error instanceof EngineError) || error.exceptionCode !== 76) throw error;
     throw refusedError({
