@@ -55,8 +55,7 @@ export function applyReading(
   if (reading.digest === state.digest) return { state: { ...state, failuresInRow: 0, failure: null }, changed: false };
   const parsed = parseCatalog(reading.text);
   if (!parsed.ok) return fail('parse', describeMistakes(parsed.mistakes), parsed.mistakes);
-  const wouldDisableAll = parsed.catalog.entries.length === 0 && state.catalog.entries.length > 0;
-  if (mode === 'sync' && wouldDisableAll && !parsed.catalog.allowEmpty) {
+  if (mode === 'sync' && parsed.catalog.entries.length === 0 && !parsed.catalog.allowEmpty) {
     return fail('empty', 'the file names no strategy and would disable all; set allow_empty: true when that is meant');
   }
   const entries = mode === 'sync' ? parsed.catalog.entries : merge(state.catalog, parsed.catalog);

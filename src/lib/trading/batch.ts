@@ -1,0 +1,144 @@
+/**
+ * The transaction that finishes a batch of signal rows: decisions with the inputs and results of risk #1, what was read but
+ * not traded, evaluated times, and the cursor (compare and set).
+ * Guarantee: all of it or nothing; after it every row of the batch is decided, before it every row is unread.
+ */
+import type { CursorKey, DecisionRow, LedgerTransaction } from '../ledger/contract.ts';
+import { toJsonb } from '../ledger/jsonb.ts';
+import { screenDecision } from '../risk/evaluate.ts';
+import { isBlocked } from '../risk/gates.ts';
+import type { PriceView, RiskSnapshot, TradingSwitches } from '../risk/snapshot.ts';
+import { crashPoint } from '../service/crash-point.ts';
+import { type Book, positionOf } from './book.ts';
+import type { MadeDecision } from './decide.ts';
+import type { Plan } from './plan.ts';
+import type { SignalRow, WindowSize } from './ports.ts';
+import type { ProcessPorts } from './process.ts';
+import type { SessionState } from './session.ts';
+import { limitsFor } from './settings.ts';
+
+/** Next source offset by `windowSize:partition`. */
+export type CursorMap = ReadonlyMap<string, bigint>;
+
+export const cursorName = (key: { windowSize: string; partition: number }): string =>
+  `${key.windowSize}:${key.partition}`;
+
+function parseCursorName(name: string): { windowSize: WindowSize; partition: number } {
+  const [windowSize, partition] = name.split(':');
+  return { windowSize: windowSize === 'PT1M' ? 'PT1M' : 'PT1S', partition: Number(partition) };
+}
+
+/** What the decisions of a batch were made from, for risk #1. */
+export interface BatchFacts {
+  book: Book;
+  prices: ReadonlyMap<string, PriceView>;
+  /** Newest entries before this batch, by `strategyId symbol`. */
+  entryTimes: ReadonlyMap<string, number>;
+}
+
+export interface BatchInput {
+  rows: readonly SignalRow[];
+  plan: Plan;
+  decisions: readonly MadeDecision[];
+  /** undefined when the batch made no decisions. */
+  facts: BatchFacts | undefined;
+  switches: TradingSwitches;
+  session: SessionState;
+  cursor: CursorMap;
+}
+
+export interface CommittedBatch {
+  /** Decisions that passed risk #1. */
+  planned: DecisionRow[];
+  refused: { reasons: readonly string[]; isHeld: boolean }[];
+  cursor: CursorMap;
+  atMs: number;
+}
+
+function cursorAfter(cursor: CursorMap, rows: readonly SignalRow[]): Map<string, bigint> {
+  const next = new Map(cursor);
+  for (const row of rows) {
+    const name = cursorName(row);
+    if (row.offset >= (next.get(name) ?? 0n)) next.set(name, row.offset + 1n);
+  }
+  return next;
+}
+
+type CommitPorts = Pick<ProcessPorts, 'settings' | 'clock' | 'ledger' | 'leadership'>;
+
+/** @throws `cursor_moved`, `leadership_lost`, `ledger_unreachable`: nothing was written */
+export async function commitBatch(batch: BatchInput, ports: CommitPorts): Promise<CommittedBatch> {
+  const { settings, clock, ledger, leadership } = ports;
+  const { accountLabel, runId } = settings;
+  const nowMs = clock.nowMs();
+  const next = cursorAfter(batch.cursor, batch.rows);
+  const keyOf = (place: { windowSize: WindowSize; partition: number }): CursorKey => ({
+    accountLabel,
+    runId,
+    windowSize: place.windowSize,
+    partition: place.partition,
+  });
+  crashPoint('cycle.decided');
+  const outcome = await ledger.write(leadership, async (tx) => {
+    const planned: DecisionRow[] = [];
+    const refused: CommittedBatch['refused'] = [];
+    for (const item of batch.decisions) {
+      const result = await insertScreened(tx, item, batch, ports, nowMs);
+      if (result === 'known') continue;
+      if (result.reasons.length > 0) refused.push(result);
+      else planned.push({ decision: item.decision, status: 'planned', decidedAtMs: nowMs, reasons: [] });
+    }
+    await tx.cursors.recordSignals(
+      batch.plan.notes.map(({ row, kind, wouldDiffer }) => ({
+        ...keyOf(row),
+        sourceOffset: row.offset,
+        symbol: row.symbol,
+        eventTsMs: row.eventTsMs,
+        revision: row.revision,
+        kind,
+        atMs: nowMs,
+        ...(wouldDiffer === undefined ? {} : { wouldDiffer }),
+      })),
+    );
+    await tx.cursors.setEvaluated(accountLabel, runId, [...batch.plan.evaluated.values()]);
+    for (const [name, to] of next) {
+      const from = batch.cursor.get(name);
+      if (from !== to) await tx.cursors.advance(keyOf(parseCursorName(name)), from, to, nowMs);
+    }
+    return { planned, refused };
+  });
+  crashPoint('cycle.committed');
+  return { ...outcome, cursor: next, atMs: nowMs };
+}
+
+/** `known`: the hash is in the ledger already; a planned one is among the left-overs, any other has its end. */
+async function insertScreened(
+  tx: LedgerTransaction,
+  item: MadeDecision,
+  { facts, switches, session }: BatchInput,
+  { settings }: CommitPorts,
+  nowMs: number,
+): Promise<'known' | { reasons: readonly string[]; isHeld: boolean }> {
+  const { decision } = item;
+  const inserted = await tx.decisions.insert({ decision, decidedAtMs: nowMs, detail: toJsonb(item.detail) });
+  if (!inserted.inserted) return 'known';
+  const snapshot: RiskSnapshot = {
+    nowMs,
+    switches,
+    session,
+    account: facts?.book.account,
+    position: facts && positionOf(facts.book, decision.symbol),
+    pending: facts?.book.pending ?? [],
+    price: facts?.prices.get(decision.symbol),
+    // Asked of the broker only for what reaches risk #2.
+    asset: undefined,
+    lastEntryAtMs: facts?.entryTimes.get(`${decision.strategyId} ${decision.symbol}`),
+  };
+  const { reasons, record } = screenDecision(decision, snapshot, limitsFor(settings, item.wish.entry));
+  const detail = toJsonb(record);
+  const isHeld = isBlocked(reasons);
+  if (reasons.length === 0) await tx.decisions.addEvent(decision.id, { stage: 'risk_1', atMs: nowMs, detail });
+  else if (isHeld) await tx.decisions.block(decision.id, { reasons, atMs: nowMs, detail });
+  else await tx.decisions.reject(decision.id, { reasons, origin: 'risk', atMs: nowMs, detail });
+  return { reasons, isHeld };
+}

@@ -1,0 +1,99 @@
+/**
+ * Keeps the catalog in force: looks at the file every few market seconds, applies a changed one to the ledger, and keeps the
+ * last good one through every failure (spec trading 2.2).
+ */
+import type { Leadership, Ledger, StrategyEntry } from '../ledger/contract.ts';
+import { toJsonb } from '../ledger/jsonb.ts';
+import type { Logger } from '../service/logging.ts';
+import type { CatalogEntry } from '../strategy/catalog.ts';
+import { applyReading, blocksEntries, type CatalogState, noCatalog } from '../strategy/reload.ts';
+import type { CatalogSource } from './ports.ts';
+import type { TradingSettings } from './settings.ts';
+
+export interface CatalogKeeper {
+  readonly entries: readonly CatalogEntry[];
+  /** Entries are held back because the file stays broken. */
+  readonly isInvalid: boolean;
+  /** Ledger ids by strategy name. */
+  readonly strategyIds: ReadonlyMap<string, string>;
+  readonly digest: string | null;
+  /** What is wrong with the file now; null when nothing is. */
+  readonly failure: string | null;
+  /** Looks at the file when its time has come. @throws ledger errors of the apply */
+  refresh(nowMs: number, ledger: Ledger, leadership: Leadership): Promise<void>;
+}
+
+function toStrategyEntry(entry: CatalogEntry): StrategyEntry {
+  return {
+    name: entry.name,
+    enabled: entry.enabled,
+    description: entry.description,
+    baseTimeframe: entry.timeframe,
+    universeType: entry.universeType,
+    universeSymbols: entry.symbols,
+    ...(entry.maxPositionPctEquity === null ? {} : { maxPositionPctEquity: entry.maxPositionPctEquity }),
+    ...(entry.maxNotionalPerTrade === null ? {} : { maxNotionalPerTrade: entry.maxNotionalPerTrade }),
+    catalogMeta: toJsonb({
+      strategy_id: entry.strategyId,
+      type: entry.type,
+      version: entry.version,
+      params: entry.params,
+      priority: entry.priority,
+    }),
+  };
+}
+
+/** @param source undefined when no catalog is configured: no strategies, and the ledger's rows are left alone */
+export function catalogKeeper(
+  source: CatalogSource | undefined,
+  settings: Pick<TradingSettings, 'catalogMode' | 'catalogReloadSeconds'>,
+  log: Logger,
+): CatalogKeeper {
+  let state: CatalogState = noCatalog;
+  let strategyIds: ReadonlyMap<string, string> = new Map();
+  let lastLookMs: number | undefined;
+
+  const refresh = async (nowMs: number, ledger: Ledger, leadership: Leadership) => {
+    if (source === undefined) return;
+    if (lastLookMs !== undefined && nowMs - lastLookMs < settings.catalogReloadSeconds * 1_000) return;
+    const next = applyReading(state, await source.read(), settings.catalogMode);
+    if (next.state.failure && next.state.failure.message !== state.failure?.message) {
+      log.error({ kind: next.state.failure.kind, why: next.state.failure.message }, 'Strategy catalog load failed');
+    }
+    if (next.changed) {
+      // The ledger first: a catalog counts as in force only when its rows are there.
+      const applied = await ledger.write(leadership, (tx) =>
+        tx.strategies.applyCatalog({
+          entries: next.state.catalog.entries.map(toStrategyEntry),
+          digest: next.state.digest ?? '',
+          mode: settings.catalogMode,
+          actor: 'trade',
+        }),
+      );
+      strategyIds = new Map(applied.rows.map((row) => [row.name, row.id]));
+      const { inserted, updated, disabled } = applied;
+      log.info({ digest: next.state.digest, inserted, updated, disabled }, 'strategy catalog applied');
+    }
+    state = next.state;
+    lastLookMs = nowMs;
+  };
+
+  return {
+    get entries() {
+      return state.catalog.entries;
+    },
+    get isInvalid() {
+      return blocksEntries(state);
+    },
+    get strategyIds() {
+      return strategyIds;
+    },
+    get digest() {
+      return state.digest;
+    },
+    get failure() {
+      return state.failure?.message ?? null;
+    },
+    refresh,
+  };
+}
