@@ -62,6 +62,11 @@ export interface TapeEvent {
 export interface MarketTape {
   /** Market now, nanoseconds. */
   nowNs(): bigint;
+  /**
+   * Releases at once everything that market now has passed and returns market now, so that a request is ordered after it
+   * whatever the machine's timers did. The trading side calls it before each request.
+   */
+  catchUp?(): bigint;
   /** The newest released quote; inside a listener: as of the event being delivered. */
   lastQuote(symbol: string): SimQuote | undefined;
   lastTrade(symbol: string): SimTrade | undefined;
