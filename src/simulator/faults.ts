@@ -58,7 +58,8 @@ export function createFaultRegistry(seed: number): FaultRegistry {
   let active: FaultState[] = [];
   let nextId = 1;
   return {
-    declare: (name, describe) => void names.set(name, describe),
+    // Some strike on both sides; a `path` parameter tells them apart.
+    declare: (name, describe) => void names.set(name, [names.get(name), describe].filter(Boolean).join('; or ')),
     known: () => [...names].map(([name, describe]) => ({ name, describe })),
     add: (request) => {
       const parsed = faultRequestSchema.safeParse(request);
