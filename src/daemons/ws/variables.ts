@@ -1,0 +1,242 @@
+/**
+ * The environment of `torghut ws` (spec ingest 3.5): every name here does something. `KAFKA_*` belongs to the event log.
+ */
+import { type MarketChannel, marketChannels } from '../../lib/alpaca/subscription.ts';
+import { defaultTopics, type TopicRole } from '../../lib/log/topics.ts';
+import { parseTimestampNs } from '../../lib/market/time.ts';
+import { type ConfigOf, kind, loadConfig, optional, type VariableTable } from '../../lib/service/config.ts';
+import { usageError } from '../../lib/service/errors.ts';
+
+const defaultChannels: readonly MarketChannel[] = [
+  'trades', 'quotes', 'bars', 'updatedBars', 'statuses', 'corrections', 'cancelErrors',
+]; // biome-ignore format: one list
+
+function parseChannels(text: string): readonly MarketChannel[] {
+  const names = kind.csv(text);
+  const found = names.map((name) => marketChannels.find((known) => known.toLowerCase() === name.toLowerCase()));
+  if (names.length === 0 || found.includes(undefined)) {
+    throw new Error(`must be a list out of ${marketChannels.join(',')}`);
+  }
+  return [...new Set(found as MarketChannel[])];
+}
+
+function parseSymbols(text: string): readonly string[] {
+  const symbols = [...new Set(kind.csv(text).map((symbol) => symbol.toUpperCase()))];
+  const wrong = symbols.find((symbol) => !/^[A-Z0-9][A-Z0-9./-]{0,31}$/.test(symbol));
+  if (wrong !== undefined) throw new Error(`holds ${JSON.stringify(wrong)}, which is no symbol`);
+  return symbols;
+}
+
+function parseAllowlist(text: string): readonly string[] {
+  const symbols = parseSymbols(text);
+  if (symbols.length > 12) throw new Error('may hold at most 12 symbols');
+  return symbols;
+}
+
+function parseInstant(text: string): bigint {
+  const ns = parseTimestampNs(text.trim());
+  if (ns === undefined) throw new Error('must be a point of time such as 2013-10-08T13:30:00Z');
+  return ns;
+}
+
+const topic = (role: TopicRole, describe: string) => ({
+  parse: (text: string) => {
+    const name = text.trim();
+    if (!/^[a-zA-Z0-9._-]{1,249}$/.test(name)) throw new Error('must be a topic name');
+    return name;
+  },
+  default: defaultTopics[role],
+  describe,
+});
+
+export const wsVariables = {
+  ALPACA_KEY_ID: {
+    parse: kind.optionalText,
+    default: undefined as string | undefined,
+    describe: 'API key id of the market data; APCA_API_KEY_ID counts when this is unset',
+    secret: true,
+  },
+  ALPACA_SECRET_KEY: {
+    parse: kind.optionalText,
+    default: undefined as string | undefined,
+    describe: 'API secret of the market data; APCA_API_SECRET_KEY counts when this is unset',
+    secret: true,
+  },
+  APCA_API_KEY_ID: {
+    parse: kind.optionalText,
+    default: undefined as string | undefined,
+    describe: 'API key id common to all parts',
+    secret: true,
+  },
+  APCA_API_SECRET_KEY: {
+    parse: kind.optionalText,
+    default: undefined as string | undefined,
+    describe: 'API secret common to all parts',
+    secret: true,
+  },
+  ALPACA_FEED: {
+    parse: kind.oneOf('iex', 'sip', 'delayed_sip', 'test', 'overnight'),
+    default: 'iex' as 'iex' | 'sip' | 'delayed_sip' | 'test' | 'overnight',
+    describe: 'market-data feed',
+  },
+  ALPACA_STREAM_URL: {
+    parse: kind.url('ws:', 'wss:'),
+    default: 'wss://stream.data.alpaca.markets',
+    describe: 'address of the market stream, without version and feed',
+  },
+  ALPACA_BASE_URL: {
+    parse: kind.url('http:', 'https:'),
+    default: 'https://data.alpaca.markets',
+    describe: 'address of the market-data REST service, for repair',
+  },
+  ALPACA_TRADE_STREAM_URL: {
+    parse: optional(kind.url('ws:', 'wss:')),
+    default: undefined as string | undefined,
+    describe: 'address of the order-event stream; needed for trade updates',
+  },
+  ALPACA_STREAM_ENCODING: {
+    parse: kind.oneOf('json', 'msgpack'),
+    default: 'json' as 'json' | 'msgpack',
+    describe: 'encoding asked of the market stream',
+  },
+  ALPACA_MARKET_DATA_CHANNELS: {
+    parse: parseChannels,
+    default: defaultChannels,
+    describe: 'channels to subscribe',
+  },
+  ALPACA_MARKET_DATA_READ_IDLE_TIMEOUT_MS: {
+    parse: kind.integer(1_000),
+    default: 180_000,
+    describe: 'silence on an open socket, in a session, after which it is replaced',
+    time: 'market',
+  },
+  SYMBOLS: { parse: parseSymbols, default: [] as readonly string[], describe: 'symbols to forward' },
+  SYMBOLS_ALLOWLIST: {
+    parse: parseAllowlist,
+    default: [] as readonly string[],
+    describe: 'if set, only these of SYMBOLS are forwarded (12 at most)',
+  },
+  SUBSCRIBE_BATCH_SIZE: {
+    parse: kind.integer(1, 10_000),
+    default: 200,
+    describe: 'symbols in one subscribe message and in one REST request',
+  },
+  ENABLE_TRADE_UPDATES: {
+    parse: optional(kind.boolean),
+    default: undefined as boolean | undefined,
+    describe: 'forward order events; default: when ALPACA_TRADE_STREAM_URL is set',
+  },
+  TORGHUT_ACCOUNT_LABEL: {
+    parse: kind.optionalText,
+    default: undefined as string | undefined,
+    describe: 'account name in the records of trade updates, version 2',
+  },
+  RECONNECT_BASE_MS: { parse: kind.integer(1), default: 500, describe: 'first back-off', time: 'machine' },
+  RECONNECT_MAX_MS: { parse: kind.integer(1), default: 30_000, describe: 'longest back-off', time: 'machine' },
+  INGEST_PING_MS: {
+    parse: optional(kind.integer(10, 60_000)),
+    default: undefined as number | undefined,
+    describe: 'time between pings, which bound the progress records; default 50 on a virtual clock, else 1000',
+    time: 'machine',
+  },
+  INGEST_PONG_TIMEOUT_MS: {
+    parse: kind.integer(100),
+    default: 10_000,
+    describe: 'time without an answered ping after which the peer counts as dead',
+    time: 'machine',
+  },
+  INGEST_START_TS: {
+    parse: optional(parseInstant),
+    default: undefined as bigint | undefined,
+    describe: 'where the first gap begins when a topic is empty; set by `up`',
+  },
+  INGEST_GAP_LIMIT_MS: {
+    parse: kind.integer(1),
+    default: 60_000,
+    describe: 'longest time that live data wait for the repair of a gap',
+    time: 'machine',
+  },
+  INGEST_COMMIT_MS: {
+    parse: kind.integer(1, 1_000),
+    default: 25,
+    describe: 'a commit waits this long at most',
+    time: 'machine',
+  },
+  INGEST_COMMIT_RECORDS: { parse: kind.integer(1, 100_000), default: 2_000, describe: 'records in one commit at most' },
+  INGEST_QUEUE_BYTES: {
+    parse: kind.integer(65_536),
+    default: 67_108_864,
+    describe: 'bytes that wait in memory for the log; more go to the spool',
+  },
+  INGEST_SPOOL_DIR: {
+    parse: kind.optionalText,
+    default: undefined as string | undefined,
+    describe: 'folder of the spool; default spool/ in the run home',
+  },
+  INGEST_SPOOL_BYTES: {
+    parse: kind.integer(1_048_576),
+    default: 536_870_912,
+    describe: 'bytes that wait on disk at most; beyond it market data are left out, counted and repaired later',
+  },
+  SHUTDOWN_DRAIN_MS: {
+    parse: kind.integer(100),
+    default: 20_000,
+    describe: 'time for a graceful stop',
+    time: 'machine',
+  },
+  HEALTH_PORT: {
+    parse: kind.integer(0, 65_535),
+    default: 8080,
+    describe: 'port of /healthz, /readyz, /metrics, /status',
+  },
+  TORGHUT_PARTITIONS: { parse: kind.integer(1, 1_000), default: 3, describe: 'partitions of the ingest and ta topics' },
+  TOPIC_TRADES: topic('trades', 'topic of trades, corrections and cancels'),
+  TOPIC_QUOTES: topic('quotes', 'topic of quotes'),
+  TOPIC_BARS_1M: topic('bars', 'topic of minute bars and their updates'),
+  TOPIC_STATUS: topic('status', 'topic of status, halts and LULD'),
+  TOPIC_TRADE_UPDATES: topic('tradeUpdates', 'topic of order events, version 1'),
+  TOPIC_TRADE_UPDATES_V2: topic('tradeUpdatesV2', 'topic of order events with the account label'),
+  INGEST_REPAIR_TOPIC: topic('repair', 'topic of what was repaired too late for the live path'),
+  INGEST_DLQ_TOPIC: topic('dlq', 'topic of what could not be read'),
+} satisfies VariableTable;
+
+export interface WsConfig
+  extends Omit<ConfigOf<typeof wsVariables>, 'SYMBOLS' | 'ENABLE_TRADE_UPDATES' | 'INGEST_PING_MS'> {
+  key: string;
+  secret: string;
+  symbols: readonly string[];
+  isOrderStreamOn: boolean;
+  pingMs: number;
+  warnings: string[];
+}
+
+/** @throws `config_invalid` (exit 2) that names every mistake */
+export function loadWsConfig(env: NodeJS.ProcessEnv, clockKind: 'system' | 'virtual'): WsConfig {
+  const { values, warnings } = loadConfig(wsVariables, env);
+  const mistakes: string[] = [];
+  const key = values.ALPACA_KEY_ID ?? values.APCA_API_KEY_ID;
+  const secret = values.ALPACA_SECRET_KEY ?? values.APCA_API_SECRET_KEY;
+  if (key === undefined) mistakes.push('ALPACA_KEY_ID is not set');
+  if (secret === undefined) mistakes.push('ALPACA_SECRET_KEY is not set');
+  const allow = new Set(values.SYMBOLS_ALLOWLIST);
+  const symbols = values.SYMBOLS.filter((symbol) => allow.size === 0 || allow.has(symbol));
+  if (symbols.length === 0) mistakes.push('SYMBOLS names no symbol (after SYMBOLS_ALLOWLIST)');
+  if (values.ALPACA_FEED === 'iex' && symbols.length > 15) {
+    mistakes.push(`SYMBOLS has ${symbols.length} symbols, the iex feed grants 30 over trades and quotes`);
+  }
+  if (values.RECONNECT_MAX_MS < values.RECONNECT_BASE_MS) mistakes.push('RECONNECT_MAX_MS is below RECONNECT_BASE_MS');
+  const isOrderStreamOn = values.ENABLE_TRADE_UPDATES ?? values.ALPACA_TRADE_STREAM_URL !== undefined;
+  if (isOrderStreamOn && values.ALPACA_TRADE_STREAM_URL === undefined) {
+    mistakes.push('ENABLE_TRADE_UPDATES needs ALPACA_TRADE_STREAM_URL');
+  }
+  if (mistakes.length > 0 || key === undefined || secret === undefined) {
+    throw usageError({
+      code: 'config_invalid',
+      what: `${mistakes.length === 1 ? 'a setting is' : `${mistakes.length} settings are`} wrong`,
+      why: mistakes.join('; '),
+      next: 'correct the environment; `torghut config` lists every variable with its meaning',
+    });
+  }
+  const pingMs = values.INGEST_PING_MS ?? (clockKind === 'virtual' ? 50 : 1_000);
+  return { ...values, key, secret, symbols, isOrderStreamOn, pingMs, warnings };
+}
