@@ -264,21 +264,17 @@ export class FakeWorld {
 
   readonly signals: SignalSource = {
     partitions: 3,
-    read: (positions, limit) =>
+    read: ({ windowSize, partition, from, limit }) =>
       Promise.resolve(
-        positions.flatMap(({ windowSize, partition, from }) =>
-          this.log
-            .filter((row) => row.windowSize === windowSize && row.partition === partition && row.offset >= from)
-            .slice(0, limit),
-        ),
+        this.log
+          .filter((row) => row.windowSize === windowSize && row.partition === partition && row.offset >= from)
+          .slice(0, limit),
       ),
-    readBefore: (positions, limit) =>
+    readBefore: ({ windowSize, partition, before, limit }) =>
       Promise.resolve(
-        positions.flatMap(({ windowSize, partition, from }) =>
-          this.log
-            .filter((row) => row.windowSize === windowSize && row.partition === partition && row.offset < from)
-            .slice(-limit),
-        ),
+        this.log
+          .filter((row) => row.windowSize === windowSize && row.partition === partition && row.offset < before)
+          .slice(-limit),
       ),
     newestPrices: () => Promise.resolve(this.prices),
   };
