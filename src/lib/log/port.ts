@@ -120,6 +120,8 @@ export interface GroupMember {
   readonly memberId: string;
   /** Partition numbers owned now. */
   owned(): number[];
+  /** Resolves when the membership is over: with undefined after close, else with the error (a callback's, the store's). */
+  readonly ended?: Promise<unknown>;
   close(): Promise<void>;
 }
 

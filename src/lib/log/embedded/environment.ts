@@ -1,0 +1,219 @@
+/**
+ * One LMDB environment of this process: opened once however many writers and readers use it, read-only until somebody writes.
+ * Guarantees
+ * - A write is one LMDB transaction: all or nothing, durable when acknowledged. Every commit is flushed to the disk before it
+ *   is visible (measured 0.3 ms at the median, 0.7 ms p99, against 0.02 ms without any flush): neither kill -9 nor a power cut
+ *   loses an acknowledged commit, as far as the disk honours a flush. lmdb-js's default, `overlappingSync`, is switched off:
+ *   the first process to open the file after all were killed goes back to the last flushed snapshot, which loses
+ *   acknowledged commits.
+ * - A reader never takes the writer's lock: opening for writing does (lmdb-js opens its database in a write transaction), so
+ *   readers open read-only and wait until a writer has created the file. Read transactions end with each read, so an idle or
+ *   stopped reader pins no pages.
+ * - On a full disk a write throws `log_full`, reads go on, later writes work when there is space.
+ */
+import { existsSync, type FSWatcher, mkdirSync, statSync, watch } from 'node:fs';
+import { basename, join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { open, type RootDatabase } from 'lmdb';
+import { codeOf, TorghutError } from '../../service/errors.ts';
+import { takeWriterLock } from './writer-lock.ts';
+
+/** The database of an environment: binary keys (layout.ts) to binary values. */
+export type Store = RootDatabase<Buffer, Buffer>;
+
+/** Address space, not disk: the file grows as needed. */
+const MAP_BYTES = 2 ** 38;
+const MAX_READERS = 512;
+
+const options = {
+  encoding: 'binary',
+  keyEncoding: 'binary',
+  mapSize: MAP_BYTES,
+  maxReaders: MAX_READERS,
+  overlappingSync: false,
+} as const;
+
+/** ENOSPC, EDQUOT, EFBIG as lmdb-js and Node name them, and LMDB's own full map; EIO is LMDB's word for a short write. */
+const fullCodes = new Set(['28', 'ENOSPC', '122', 'EDQUOT', '27', 'EFBIG', '-30792', '5', 'EIO']);
+
+function writeError(path: string, error: unknown): unknown {
+  if (error instanceof TorghutError || !fullCodes.has(codeOf(error) ?? '')) return error;
+  return new TorghutError({
+    code: 'log_full',
+    what: `the event log ${basename(path)} cannot grow`,
+    why: error instanceof Error ? error.message : String(error),
+    next: 'make space on the file system of the log; readers go on meanwhile',
+    canRetry: true,
+    cause: error,
+  });
+}
+
+export class Environment {
+  readonly path: string;
+  #store: Store | undefined;
+  #mode: 'read' | 'write' = 'read';
+  /** Set while the store changes from read-only to writable, or back after a failed write. */
+  #isReopening = false;
+  #references = 0;
+  #queue: Promise<unknown> = Promise.resolve();
+  #watcher: FSWatcher | undefined;
+  #watchFailed = false;
+  readonly #listeners = new Set<() => void>();
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  addReference(): void {
+    this.#references += 1;
+  }
+
+  /** Has this process a working notification of changes, or must readers poll faster? */
+  get isWatched(): boolean {
+    return this.#watcher !== undefined;
+  }
+
+  /**
+   * Reads from the newest snapshot.
+   * @returns undefined when no writer has created the environment yet
+   */
+  read<T>(body: (store: Store) => T): T | undefined {
+    const store = this.#openForReading();
+    if (!store) return undefined;
+    store.resetReadTxn();
+    try {
+      return body(store);
+    } finally {
+      store.resetReadTxn();
+    }
+  }
+
+  /**
+   * Runs `body` in one write transaction; writes of one process run one after the other.
+   * @throws what `body` throws (nothing is written then), `log_full`, `log_locked`
+   */
+  write<T>(body: (store: Store) => T): Promise<T> {
+    const run = this.#queue.then(() => this.#writeNow(body));
+    this.#queue = run.catch(() => undefined);
+    return run;
+  }
+
+  /** Calls back after a commit of any process; also now and then for nothing. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    this.#watch();
+    return () => {
+      this.#listeners.delete(listener);
+      if (this.#listeners.size > 0) return;
+      this.#watcher?.close();
+      this.#watcher = undefined;
+    };
+  }
+
+  /** Gives back one reference; the last one closes the files. */
+  async release(): Promise<void> {
+    this.#references -= 1;
+    await this.#queue;
+    if (this.#references > 0) return;
+    if (environments.get(this.path) === this) environments.delete(this.path);
+    this.#watcher?.close();
+    this.#watcher = undefined;
+    const store = this.#store;
+    this.#store = undefined;
+    await store?.close();
+  }
+
+  #openForReading(): Store | undefined {
+    if (this.#store || this.#isReopening) return this.#store;
+    // A failing open of lmdb-js keeps a lock for ever: open only what a writer has completely made (two meta pages).
+    const size = statSync(join(this.path, 'data.mdb'), { throwIfNoEntry: false })?.size ?? 0;
+    if (size < 8_192) return undefined;
+    this.#store = open<Buffer, Buffer>(this.path, { ...options, readOnly: true });
+    this.#mode = 'read';
+    this.#watch();
+    return this.#store;
+  }
+
+  async #writeNow<T>(body: (store: Store) => T): Promise<T> {
+    let isInBody = false;
+    try {
+      mkdirSync(this.path, { recursive: true });
+      const release = await takeWriterLock(this.path);
+      try {
+        const store = await this.#openForWriting();
+        let result: { value: T } | undefined;
+        isInBody = true;
+        // The callback must return nothing thenable: lmdb-js would keep the transaction open and wait for it.
+        store.transactionSync(() => {
+          result = { value: body(store) };
+          isInBody = false;
+        });
+        return (result as unknown as { value: T }).value;
+      } finally {
+        release();
+        // A caller that commits in a loop must not starve timers and sockets: a transaction is synchronous.
+        await setImmediate();
+      }
+    } catch (error) {
+      // A commit that failed in LMDB can leave the environment unusable for writing (MDB_PANIC): open it anew.
+      if (!isInBody && !(error instanceof TorghutError)) await this.#closeStore();
+      throw writeError(this.path, error);
+    }
+  }
+
+  async #openForWriting(): Promise<Store> {
+    if (this.#store && this.#mode === 'write') return this.#store;
+    await this.#closeStore();
+    this.#isReopening = true;
+    try {
+      this.#store = open<Buffer, Buffer>(this.path, options);
+      this.#mode = 'write';
+    } finally {
+      this.#isReopening = false;
+    }
+    this.#watch();
+    return this.#store;
+  }
+
+  async #closeStore(): Promise<void> {
+    const store = this.#store;
+    if (!store) return;
+    this.#isReopening = true;
+    this.#store = undefined;
+    try {
+      await store.close();
+    } finally {
+      this.#isReopening = false;
+    }
+  }
+
+  #watch(): void {
+    if (this.#watcher || this.#watchFailed || this.#listeners.size === 0 || !existsSync(this.path)) return;
+    try {
+      this.#watcher = watch(this.path, { persistent: false }, () => {
+        for (const listener of this.#listeners) listener();
+      });
+      this.#watcher.on('error', () => {
+        this.#watcher?.close();
+        this.#watcher = undefined;
+        this.#watchFailed = true;
+      });
+    } catch {
+      // No more inotify watches: readers poll.
+      this.#watchFailed = true;
+    }
+  }
+}
+
+const environments = new Map<string, Environment>();
+
+/** The environment of a folder (without symbolic links in its path), shared within this process; `release()` it once per call. */
+export function environmentAt(path: string): Environment {
+  let found = environments.get(path);
+  if (!found) {
+    found = new Environment(path);
+    environments.set(path, found);
+  }
+  found.addReference();
+  return found;
+}
