@@ -43,12 +43,12 @@ const stock = (
 });
 
 export const stockProfiles: readonly SymbolProfile[] = [
-  stock('AAPL', 25_940, 'C', 5, 8, 1.6, 1, 6),
-  stock('AMD', 19_210, 'C', 4, 6, 1.8, 2, 5),
-  stock('BAC', 5_245, 'A', 3, 5, 0.6, 1, 30),
-  stock('IBM', 28_755, 'A', 2, 4, 2.2, 4, 2),
-  stock('NVDA', 18_430, 'C', 7, 9, 1.9, 1, 8),
-  stock('SPY', 67_480, 'B', 6, 9, 2.4, 1, 10),
+  stock('AAPL', 25_940, 'C', 2, 3, 1.6, 1, 6),
+  stock('AMD', 19_210, 'C', 1.6, 2.5, 1.8, 2, 5),
+  stock('BAC', 5_245, 'A', 1.2, 2, 0.6, 1, 30),
+  stock('IBM', 28_755, 'A', 1, 2, 2.2, 4, 2),
+  stock('NVDA', 18_430, 'C', 2.8, 3.5, 1.9, 1, 8),
+  stock('SPY', 67_480, 'B', 2.4, 3.5, 2.4, 1, 10),
 ];
 
 export const syntheticSymbols: readonly string[] = stockProfiles.map((profile) => profile.symbol);

@@ -40,7 +40,7 @@ function busynessAt(startNs: bigint, session: SecondFacts['session'], day: Tradi
   if (session !== 'regular' || !day) return 0.05;
   const sinceOpen = Number((startNs - day.openNs) / SECOND_NS);
   const toClose = Number((day.closeNs - startNs) / SECOND_NS);
-  if (sinceOpen < 600) return 1 + 3 * (1 - sinceOpen / 600) ** 2;
+  if (sinceOpen < 600) return 1 + 1.5 * (1 - sinceOpen / 600) ** 2;
   return toClose < 300 ? 2 : 1;
 }
 
