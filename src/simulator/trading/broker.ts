@@ -63,7 +63,8 @@ export class Broker {
       ...(more.replaces ? { replaces: more.replaces } : {}),
     });
     const fields = more.request === undefined ? {} : { request: more.request };
-    this.#log.commit('accepted', order, nowNs, order.status, undefined, fields);
+    const event = order.status === 'accepted' ? 'accepted' : 'pending_new';
+    this.#log.commit('accepted', order, nowNs, event, undefined, fields);
     return order;
   }
 
@@ -94,8 +95,9 @@ export class Broker {
     checkUnique(this.state, terms.clientOrderId);
     const intent = admit(this.engine, terms, tradedAsset(this.engine.assets, terms.symbol), order);
     // The new order first: after a kill between the two entries the restart still finds what replaces what.
+    const pending = this.#log.setStatus(order, 'pending_replace', nowNs);
     const next = this.#accept(remainingTerms(terms, order), intent, nowNs, { replaces: order });
-    this.#log.setStatus(order, 'replaced', nowNs, { replaced_by: next.id });
+    this.#log.setStatus(pending, 'replaced', nowNs, { replaced_by: next.id });
     this.engine.activate(next, nowNs);
     return next;
   }

@@ -12,7 +12,7 @@ import type { AssetList } from './assets.ts';
 import type { BrokerState } from './broker-state.ts';
 import { Display, type TakenSide } from './display.ts';
 import { type MatchedFill, matchOrder, stopEffect } from './matching.ts';
-import { withFill } from './order-changes.ts';
+import { withFill, withStatus } from './order-changes.ts';
 import type { OrderLog } from './order-log.ts';
 import { isOpen, isTerminal, isWithinLimit, type OrderRecord, remainingQtyAt } from './order-record.ts';
 import { termsOf } from './replacement.ts';
@@ -85,6 +85,7 @@ export class MatchingEngine implements Market {
       if (order.status === 'pending_new') this.activate(order, nowNs);
       if (order.status === 'pending_cancel' && !this.#lateFills.has(order.id))
         this.#log.setStatus(order, 'canceled', nowNs);
+      if (order.status === 'pending_replace') this.#refuseReplace(order, nowNs);
       if (isImmediate(order)) this.#endImmediate(order.id, nowNs);
     }
     for (const symbol of new Set(this.state.allOpenOrders().map((order) => order.symbol))) {
@@ -92,6 +93,12 @@ export class MatchingEngine implements Market {
       if (last && this.#sessions.at(nowNs) === 'regular') this.#applyStops(symbol, last, nowNs);
       this.match(symbol, nowNs);
     }
+  }
+
+  /** A replace of which a kill left nothing but its beginning: the order works on as it was. */
+  #refuseReplace(order: OrderRecord, nowNs: bigint): void {
+    const status = order.filled_qty === '0' ? 'new' : 'partially_filled';
+    this.#log.commit('order_replace_rejected', withStatus(order, status, nowNs), nowNs, 'order_replace_rejected');
   }
 
   onEvent(event: TapeEvent): void {

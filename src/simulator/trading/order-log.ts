@@ -9,13 +9,31 @@ import type { Journal, JournalEntry } from './journal.ts';
 import { withStatus } from './order-changes.ts';
 import { type OrderRecord, type OrderStatus, wireOrder } from './order-record.ts';
 
+/** Every event that the trade_updates stream of this broker can send. */
+export const streamEvents = [
+  'accepted',
+  'pending_new',
+  'new',
+  'partial_fill',
+  'fill',
+  'pending_cancel',
+  'canceled',
+  'pending_replace',
+  'replaced',
+  'order_replace_rejected',
+  'expired',
+  'rejected',
+] as const;
+
+export type StreamEvent = (typeof streamEvents)[number];
+
 /** One event as the trade_updates stream sends it. */
 export interface BrokerUpdate {
   /** Sequence in the journal. */
   seq: number;
   /** Market time, RFC 3339. */
   at: string;
-  event: string;
+  event: StreamEvent;
   /** null on pending events. */
   executionId: string | null;
   order: ReturnType<typeof wireOrder>;
@@ -54,7 +72,7 @@ export class OrderLog {
     kind: string,
     order: OrderRecord,
     nowNs: bigint,
-    event: string | null,
+    event: StreamEvent | null,
     fill?: FillRecord,
     fields: Record<string, unknown> = {},
   ): void {
@@ -70,7 +88,13 @@ export class OrderLog {
   /** Moves an order to another status; kind and event are named like it. */
   setStatus(order: OrderRecord, status: OrderStatus, nowNs: bigint, change: Partial<OrderRecord> = {}): OrderRecord {
     const next = { ...withStatus(order, status, this.notBefore(nowNs)), ...change };
-    this.commit(status, next, nowNs, status);
+    this.commit(status, next, nowNs, eventOf(status));
     return next;
   }
+}
+
+/** The event of a status, where it is not named like it. */
+function eventOf(status: OrderStatus): StreamEvent {
+  if (status === 'filled') return 'fill';
+  return status === 'partially_filled' ? 'partial_fill' : status;
 }

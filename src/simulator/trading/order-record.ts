@@ -15,6 +15,7 @@ export type OrderStatus =
   | 'new'
   | 'partially_filled'
   | 'pending_cancel'
+  | 'pending_replace'
   | 'filled'
   | 'canceled'
   | 'expired'

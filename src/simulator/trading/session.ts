@@ -36,6 +36,8 @@ export function orderWindow(nowNs: bigint, timeInForce: TimeInForce, extendedHou
   const opens = extendedHours ? day.preOpenNs : day.openNs;
   const closes = extendedHours ? day.postCloseNs : day.closeNs;
   const activeFromNs = nowNs > opens ? nowNs : opens;
+  // The closing print comes seconds after the bell; without one the order ends with the last session of the day.
+  if (timeInForce === 'cls') return { activeFromNs, expiresNs: day.postCloseNs };
   if (timeInForce !== 'gtc') return { activeFromNs, expiresNs: closes };
   const last = newYorkTime(nowNs + 90n * NS_PER_DAY).date;
   return { activeFromNs, expiresNs: newYorkInstant(last, 16 * MS_PER_HOUR + 15 * MS_PER_MINUTE) };
