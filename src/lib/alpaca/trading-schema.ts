@@ -53,6 +53,7 @@ const orderSchema = z.looseObject({
   expired_at: optionalTime,
   failed_at: optionalTime,
   replaced_by: optionalText,
+  replaces: optionalText,
 });
 
 /** One order as the broker shows it. */
@@ -76,6 +77,8 @@ export interface BrokerOrder {
   filledNs?: bigint;
   canceledNs?: bigint;
   replacedBy?: string;
+  /** The order that this one took the place of. */
+  replaces?: string;
   /** The reply as it came. */
   raw: Record<string, unknown>;
 }
@@ -107,6 +110,7 @@ export function parseOrder(value: unknown): BrokerOrder {
     filledNs: order.filled_at,
     canceledNs: order.canceled_at ?? order.expired_at ?? order.failed_at,
     replacedBy: order.replaced_by,
+    replaces: order.replaces,
     raw: value as Record<string, unknown>,
   });
 }

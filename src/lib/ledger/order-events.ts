@@ -135,6 +135,7 @@ export function orderEventRepository(db: LedgerDb) {
       return row?.id;
     },
 
+    /** Was this event stored before, under whatever offset? */
     isKnown: async (accountLabel: string, fingerprint: string): Promise<boolean> => {
       const row = await db
         .selectFrom('execution_order_events')
@@ -143,28 +144,6 @@ export function orderEventRepository(db: LedgerDb) {
         .where('event_fingerprint', '=', fingerprint)
         .executeTakeFirst();
       return row !== undefined;
-    },
-
-    /** Raw payloads of events that came before their execution, oldest first; links them. */
-    takeUnlinked: async (
-      accountLabel: string,
-      brokerOrderId: string,
-      link: { executionId: string; decisionId?: string },
-    ): Promise<unknown[]> => {
-      const rows = await db
-        .updateTable('execution_order_events')
-        .set({ execution_id: link.executionId, trade_decision_id: link.decisionId ?? null })
-        .where('alpaca_account_label', '=', accountLabel)
-        .where('alpaca_order_id', '=', brokerOrderId)
-        .where('execution_id', 'is', null)
-        .returning(['raw_event', 'event_ts', 'source_offset'])
-        .execute();
-      return rows
-        .sort(
-          (a, b) =>
-            a.event_ts.getTime() - b.event_ts.getTime() || (BigInt(a.source_offset) < BigInt(b.source_offset) ? -1 : 1),
-        )
-        .map((row) => row.raw_event);
     },
   };
 }

@@ -1,0 +1,364 @@
+/**
+ * The submit protocol (spec 4.1 as narrowed by design 5): claim → check → broker_io → exactly one POST → settle.
+ * Guarantees: the claim is durable before anything leaves; one POST per claim, for ever; an unknown outcome is looked up by
+ * client order id until it is found, or a 404 after the look-up time, then refused `submit_unconfirmed_expired`.
+ */
+import type { MutationReply } from '../alpaca/trading-errors.ts';
+import type { BrokerOrder } from '../alpaca/trading-schema.ts';
+import type { ClaimRow } from '../ledger/claims.ts';
+import { toJsonb } from '../ledger/jsonb.ts';
+import type { ApprovedOrder } from '../risk/order.ts';
+import { crashPoint } from '../service/crash-point.ts';
+import { describeError, TorghutError } from '../service/errors.ts';
+import { clientOrderIdOf } from './client-order-id.ts';
+import type { DeskContext } from './context.ts';
+import type { Finding, RecoverySummary, SubmitOutcome } from './contract.ts';
+import { checkPayload } from './firewall.ts';
+import { recordOrder } from './order-book.ts';
+
+/** What a claim needs to be sent: from an approved order, or from the claim's own row after a crash. */
+type Sendable = Pick<ClaimRow, 'decisionId' | 'accountLabel' | 'clientOrderId' | 'terms' | 'approvedAtMs'>;
+
+/** Notes findings outside a reconcile pass, in the log and in the ledger. */
+export async function noteFindings(context: DeskContext, findings: readonly Finding[]): Promise<void> {
+  if (findings.length === 0) return;
+  for (const finding of findings) {
+    const level = finding.isPaging ? 'error' : 'warn';
+    context.log[level]({ finding: finding.kind, subject: finding.subject, ...finding.detail }, 'order finding');
+  }
+  const atMs = context.clock.nowMs();
+  await context.write(async (tx) => {
+    for (const finding of findings) await tx.findings.add(context.settings.accountLabel, finding, atMs);
+  });
+}
+
+function bookContext(context: DeskContext, wasLookedUp: boolean) {
+  return {
+    accountLabel: context.settings.accountLabel,
+    epoch: context.leadership.epoch,
+    nowMs: context.clock.nowMs(),
+    wasLookedUp,
+  };
+}
+
+/** claim → one POST → settle for an approved order. */
+export async function submitApproved(context: DeskContext, order: ApprovedOrder): Promise<SubmitOutcome> {
+  const { decision, terms } = order;
+  const { accountLabel } = context.settings;
+  if (decision.accountLabel !== accountLabel) {
+    throw new TorghutError({
+      code: 'order_firewall_account_label_mismatch',
+      what: 'an order of another account reached this desk',
+      why: `${decision.accountLabel} is not ${accountLabel}`,
+      exitCode: 4,
+    });
+  }
+  const clientOrderId = clientOrderIdOf(decision.hash);
+  const sendable: Sendable = {
+    decisionId: decision.id,
+    accountLabel,
+    clientOrderId,
+    terms,
+    approvedAtMs: order.approvedAtMs,
+  };
+  const held = heldBecause(context);
+  if (held) return hold(context, sendable, 'planned', held);
+
+  crashPoint('claim.before');
+  context.inFlight.add(decision.id);
+  try {
+    const claimed = await context.write(async (tx) => {
+      const nowMs = context.clock.nowMs();
+      const isNew = await tx.claims.insert({
+        decisionId: decision.id,
+        accountLabel,
+        clientOrderId,
+        intent: decision.intent,
+        terms,
+        ...(decision.price === undefined ? {} : { referencePrice: decision.price }),
+        approvedAtMs: order.approvedAtMs,
+        claimedAtMs: nowMs,
+        epoch: context.leadership.epoch,
+        owner: String(process.pid),
+      });
+      if (isNew) {
+        await tx.decisions.addEvent(decision.id, {
+          stage: 'submit_requested',
+          atMs: nowMs,
+          detail: toJsonb({ client_order_id: clientOrderId, terms, approved_at_ms: order.approvedAtMs }),
+        });
+      }
+      return isNew;
+    });
+    if (!claimed) {
+      context.counters.duplicates += 1;
+      const existing = await context.ledger.orderRead.claims.byDecision(decision.id);
+      return { kind: 'duplicate', clientOrderId, claimState: existing?.state ?? 'claimed_by_another_decision' };
+    }
+    crashPoint('claim.committed');
+    return await sendClaim(context, sendable);
+  } finally {
+    context.inFlight.delete(decision.id);
+  }
+}
+
+/** Switches that hold an order before anything is written or sent. */
+function heldBecause(context: DeskContext): string | undefined {
+  if (context.flags.isDraining) return 'draining';
+  if (context.flags.isBrokerAuthLatched) return 'broker_auth';
+  return context.firewall.closedBecause();
+}
+
+/** Refuses a claim, or a decision without one, that a switch holds. */
+async function hold(
+  context: DeskContext,
+  order: Sendable,
+  from: 'planned' | 'claimed',
+  reason: string,
+): Promise<SubmitOutcome> {
+  await context.write(async (tx) => {
+    const atMs = context.clock.nowMs();
+    if (from === 'claimed') {
+      await tx.claims.rejected(order.decisionId, { from, reasons: [reason], atMs, wasLookedUp: false });
+    }
+    await tx.decisions.block(order.decisionId, { reasons: [reason], atMs });
+  });
+  return { kind: 'blocked', reasons: [reason] };
+}
+
+/** Refuses a claim for good: nothing of it is at the broker. */
+async function refuse(
+  context: DeskContext,
+  order: Sendable,
+  from: 'claimed' | 'broker_io',
+  refusal: {
+    reasons: readonly string[];
+    origin: 'desk' | 'broker';
+    wasLookedUp?: boolean;
+    detail?: Record<string, unknown>;
+  },
+): Promise<boolean> {
+  crashPoint('refuse.before');
+  const isRefused = await context.write(async (tx) => {
+    const atMs = context.clock.nowMs();
+    const done = await tx.claims.rejected(order.decisionId, {
+      from,
+      reasons: refusal.reasons,
+      atMs,
+      wasLookedUp: refusal.wasLookedUp ?? false,
+    });
+    if (!done) return false;
+    await tx.decisions.reject(order.decisionId, {
+      reasons: refusal.reasons,
+      origin: refusal.origin,
+      atMs,
+      detail: toJsonb({ reasons: refusal.reasons, origin: refusal.origin, ...refusal.detail }),
+    });
+    return true;
+  });
+  crashPoint('refuse.committed');
+  if (isRefused) context.counters.rejected += 1;
+  return isRefused;
+}
+
+/** The steps after the claim: check, broker_io, one POST, settle. */
+async function sendClaim(context: DeskContext, order: Sendable): Promise<SubmitOutcome> {
+  const { clock, settings, firewall, leadership } = context;
+  // The token first: a claim in broker_io must not wait, and the age is checked after the wait.
+  await firewall.reserve('normal');
+  const ageMs = clock.nowMs() - order.approvedAtMs;
+  if (ageMs > settings.maxDecisionAgeMs) {
+    await refuse(context, order, 'claimed', {
+      reasons: ['decision_too_old'],
+      origin: 'desk',
+      detail: { age_ms: ageMs },
+    });
+    return { kind: 'rejected', reasons: ['decision_too_old'] };
+  }
+  const controls = await context.ledger.read.account.controls(settings.accountLabel);
+  const held = controls.killSwitch ? 'kill_switch_enabled' : controls.paused ? 'trading_paused' : heldBecause(context);
+  if (held === 'leadership_lost') leadership.assertHeld();
+  if (held) return hold(context, order, 'claimed', held);
+  const badPayload = payloadProblem(order);
+  if (badPayload) {
+    await refuse(context, order, 'claimed', {
+      reasons: [badPayload.code],
+      origin: 'desk',
+      detail: { why: badPayload.why },
+    });
+    return { kind: 'rejected', reasons: [badPayload.code] };
+  }
+  crashPoint('check.done');
+
+  crashPoint('broker_io.before');
+  const begun = await context.write((tx) =>
+    tx.claims.beginBrokerIo(order.decisionId, settings.submitLookupMs, leadership.epoch, String(process.pid)),
+  );
+  if (!begun) {
+    const existing = await context.ledger.orderRead.claims.byDecision(order.decisionId);
+    return { kind: 'duplicate', clientOrderId: order.clientOrderId, claimState: existing?.state ?? 'unknown' };
+  }
+  crashPoint('broker_io.committed');
+
+  // From here on only the broker's own word, or a look-up, settles the claim.
+  crashPoint('post.before');
+  context.counters.posts += 1;
+  let reply: MutationReply<BrokerOrder>;
+  try {
+    reply = await firewall.submit({
+      accountLabel: order.accountLabel,
+      clientOrderId: order.clientOrderId,
+      terms: order.terms,
+    });
+  } catch (error) {
+    // The firewall throws before anything is sent. Without leadership nothing may be written either.
+    if (!(error instanceof TorghutError) || error.code === 'leadership_lost') throw error;
+    await refuse(context, order, 'broker_io', { reasons: [error.code], origin: 'desk', detail: { why: error.why } });
+    return { kind: 'rejected', reasons: [error.code] };
+  }
+  crashPoint('post.after');
+
+  switch (reply.kind) {
+    case 'ok':
+      return settle(context, order, reply.value, false);
+    case 'unknown':
+      context.counters.unknown += 1;
+      context.log.warn({ client_order_id: order.clientOrderId, why: reply.why }, 'outcome of the submit is unknown');
+      return { kind: 'unknown', clientOrderId: order.clientOrderId, why: reply.why };
+    case 'refused': {
+      if (reply.refusal === 'broker_duplicate_client_order_id') {
+        const found = await lookUp(context, order.clientOrderId);
+        if (found) return settle(context, order, found, true);
+        context.counters.unknown += 1;
+        return {
+          kind: 'unknown',
+          clientOrderId: order.clientOrderId,
+          why: 'the broker knows the id but does not show it',
+        };
+      }
+      if (reply.refusal === 'broker_auth') context.flags.isBrokerAuthLatched = true;
+      const detail = { http_status: reply.status, broker_code: reply.code, broker_message: reply.message };
+      await refuse(context, order, 'broker_io', { reasons: [reply.refusal], origin: 'broker', detail });
+      return {
+        kind: 'rejected',
+        reasons: [reply.refusal],
+        brokerStatus: reply.status,
+        brokerMessage: reply.message,
+        ...(reply.code === undefined ? {} : { brokerCode: reply.code }),
+      };
+    }
+  }
+}
+
+/** What the firewall would refuse, found before anything is on its way. */
+function payloadProblem(order: Sendable): TorghutError | undefined {
+  try {
+    checkPayload(order.terms, order.clientOrderId);
+    return undefined;
+  } catch (error) {
+    if (error instanceof TorghutError) return error;
+    throw error;
+  }
+}
+
+/** undefined on a definite 404. */
+async function lookUp(context: DeskContext, clientOrderId: string): Promise<BrokerOrder | undefined> {
+  crashPoint('lookup.before');
+  const found = await context.broker.orderByClientId(clientOrderId);
+  crashPoint('lookup.after');
+  return found;
+}
+
+/** Tx C: execution, claim and decision together. */
+async function settle(
+  context: DeskContext,
+  order: Pick<Sendable, 'decisionId' | 'clientOrderId'>,
+  found: BrokerOrder,
+  wasLookedUp: boolean,
+): Promise<SubmitOutcome> {
+  crashPoint('settle.before');
+  if (found.clientOrderId !== order.clientOrderId) {
+    const why = `the broker answered with the order ${found.clientOrderId}`;
+    return { kind: 'unknown', clientOrderId: order.clientOrderId, why };
+  }
+  const result = await context.write(async (tx) => {
+    const recorded = await recordOrder(tx, bookContext(context, wasLookedUp), found, []);
+    crashPoint('settle.in_transaction');
+    return recorded;
+  });
+  crashPoint('settle.committed');
+  if (result.kind === 'foreign') {
+    return { kind: 'unknown', clientOrderId: order.clientOrderId, why: 'the order carries another client order id' };
+  }
+  if (result.claimSettled) context.counters.submitted += 1;
+  await noteFindings(context, result.findings);
+  return {
+    kind: 'submitted',
+    executionId: result.execution.id,
+    brokerOrderId: found.id,
+    clientOrderId: order.clientOrderId,
+    state: result.execution.state,
+    adopted: wasLookedUp,
+  };
+}
+
+/** One look at a claim whose POST has begun. */
+async function resolveUnknown(context: DeskContext, claim: ClaimRow): Promise<'adopted' | 'rejected' | 'unknown'> {
+  // Read before the look-up: only a 404 given after the deadline counts.
+  const isOver = claim.isLookupOver;
+  let found: BrokerOrder | undefined;
+  try {
+    found = await lookUp(context, claim.clientOrderId);
+  } catch (error) {
+    context.log.warn({ client_order_id: claim.clientOrderId, err: describeError(error) }, 'look-up failed');
+    return 'unknown';
+  }
+  if (found) {
+    const outcome = await settle(context, claim, found, true);
+    return outcome.kind === 'submitted' ? 'adopted' : 'unknown';
+  }
+  if (!isOver) {
+    await context.write((tx) => tx.claims.lookedUp(claim.decisionId));
+    return 'unknown';
+  }
+  crashPoint('expire.before');
+  const refused = await refuse(context, claim, 'broker_io', {
+    reasons: ['submit_unconfirmed_expired'],
+    origin: 'desk',
+    wasLookedUp: true,
+    detail: { lookups: claim.lookups + 1 },
+  });
+  crashPoint('expire.committed');
+  return refused ? 'rejected' : 'unknown';
+}
+
+/** Resolves open claims that no POST of this process is waiting for. Claims that never began get their POST while fresh. */
+export async function resolveClaims(
+  context: DeskContext,
+  isDue: (claim: ClaimRow) => boolean = () => true,
+): Promise<RecoverySummary> {
+  const summary: RecoverySummary = { claims: 0, posted: 0, adopted: 0, rejected: 0, unknown: 0 };
+  const open = await context.ledger.orderRead.claims.open(context.settings.accountLabel);
+  for (const claim of open) {
+    if (context.inFlight.has(claim.decisionId)) continue;
+    if (claim.state === 'broker_io' && !isDue(claim)) {
+      summary.unknown += 1;
+      continue;
+    }
+    summary.claims += 1;
+    context.inFlight.add(claim.decisionId);
+    try {
+      if (claim.state === 'claimed') {
+        const outcome = await sendClaim(context, claim);
+        if (outcome.kind === 'submitted' || outcome.kind === 'unknown') summary.posted += 1;
+        if (outcome.kind === 'rejected' || outcome.kind === 'blocked') summary.rejected += 1;
+        if (outcome.kind === 'unknown') summary.unknown += 1;
+      } else {
+        summary[await resolveUnknown(context, claim)] += 1;
+      }
+    } finally {
+      context.inFlight.delete(claim.decisionId);
+    }
+  }
+  return summary;
+}
