@@ -1,0 +1,226 @@
+/**
+ * Simulator and ws as real processes on one virtual clock, a kill for each, and the comparison of the topics with the raw file.
+ * The raw file is read here with JSON.parse alone: the verdict shares no code with what it judges.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gunzipSync } from 'node:zlib';
+import { openEventLog } from '../../src/lib/log/open.ts';
+import type { LogRecord } from '../../src/lib/log/port.ts';
+import { defaultTopics } from '../../src/lib/log/topics.ts';
+import { type ClockOwner, ownClockFile } from '../../src/lib/service/clock.ts';
+
+const entry = fileURLToPath(new URL('./entry.ts', import.meta.url));
+
+export interface RawMessage {
+  T: string;
+  S: string;
+  t: string;
+  [field: string]: unknown;
+}
+
+export function readRaw(path: string): RawMessage[] {
+  const text = gunzipSync(readFileSync(path)).toString('utf8');
+  return text
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as RawMessage);
+}
+
+const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+export interface RigOptions {
+  data: string[];
+  startNs: bigint;
+  symbols: string[];
+  speed: number;
+  env?: Record<string, string>;
+  simulatorArgs?: string[];
+}
+
+export interface WsStatus {
+  state: string;
+  acknowledged: Record<string, number>;
+  received: Record<string, number>;
+  queued: number;
+  spooled: number;
+  gaps: { open: number; repaired: number; unrepaired: number };
+  reconnects: number;
+}
+
+export class Rig {
+  readonly home = mkdtempSync(join(tmpdir(), 'torghut-ws-'));
+  readonly clock: ClockOwner;
+  readonly #options: RigOptions;
+  readonly #renewing: NodeJS.Timeout;
+  #children = new Map<'simulator' | 'ws', ChildProcess>();
+  readonly stderr: Record<'simulator' | 'ws', string> = { simulator: '', ws: '' };
+  simulatorPort = 0;
+
+  constructor(options: RigOptions) {
+    this.#options = options;
+    mkdirSync(this.home, { recursive: true });
+    this.clock = ownClockFile(join(this.home, 'clock'), options.startNs, 0);
+    this.#renewing = setInterval(() => this.clock.renew(), 50);
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.simulatorPort}`;
+  }
+
+  #env(): NodeJS.ProcessEnv {
+    const socket = `ws://127.0.0.1:${this.simulatorPort}`;
+    return {
+      ...process.env,
+      TORGHUT_CLOCK: join(this.home, 'clock'),
+      TORGHUT_RUN_HOME: this.home,
+      TORGHUT_RUN_ID: 'test',
+      APCA_API_KEY_ID: 'SIM-TEST',
+      APCA_API_SECRET_KEY: 'SIM-TEST-SECRET',
+      ALPACA_STREAM_URL: socket,
+      ALPACA_BASE_URL: this.url,
+      ALPACA_TRADE_STREAM_URL: `${socket}/stream`,
+      ALPACA_FEED: 'sip',
+      SYMBOLS: this.#options.symbols.join(','),
+      INGEST_START_TS: new Date(Number(this.#options.startNs / 1_000_000n)).toISOString(),
+      RECONNECT_BASE_MS: '100',
+      ...this.#options.env,
+    };
+  }
+
+  #spawn(name: 'simulator' | 'ws', args: string[]): ChildProcess {
+    const child = spawn(process.execPath, [entry, name, ...args], { env: this.#env(), stdio: ['ignore', 'pipe', 'pipe'] });
+    child.stderr?.on('data', (data: Buffer) => {
+      this.stderr[name] += data.toString();
+    });
+    this.#children.set(name, child);
+    return child;
+  }
+
+  async startSimulator(): Promise<void> {
+    const data = this.#options.data.flatMap((path) => ['--data', path]);
+    const args = ['--home', this.home, '--port', String(this.simulatorPort), '-o', 'json', ...data];
+    const child = this.#spawn('simulator', [...args, ...(this.#options.simulatorArgs ?? [])]);
+    await new Promise<void>((resolve, reject) => {
+      let text = '';
+      child.stdout?.on('data', (part: Buffer) => {
+        text += part.toString();
+        const line = text.split('\n')[0] as string;
+        if (!text.includes('\n')) return;
+        this.simulatorPort = (JSON.parse(line) as { port: number }).port;
+        resolve();
+      });
+      child.on('exit', (code) => reject(new Error(`simulator ended with ${code}: ${this.stderr.simulator}`)));
+    });
+  }
+
+  startWs(): void {
+    this.#spawn('ws', ['--home', this.home, '--port', '0']);
+  }
+
+  /** Runs the market from now on. */
+  run(): void {
+    this.clock.setSpeed(this.#options.speed);
+  }
+
+  async kill(name: 'simulator' | 'ws', signal: NodeJS.Signals = 'SIGKILL'): Promise<number | null> {
+    const child = this.#children.get(name);
+    if (!child || child.exitCode !== null || child.signalCode !== null) return child?.exitCode ?? null;
+    const ended = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
+    child.kill(signal);
+    return ended;
+  }
+
+  async fault(fault: Record<string, unknown>): Promise<void> {
+    const answer = await fetch(`${this.url}/_sim/faults`, { method: 'POST', body: JSON.stringify(fault) });
+    if (!answer.ok) throw new Error(await answer.text());
+  }
+
+  async wsStatus(): Promise<WsStatus | undefined> {
+    try {
+      const { url } = JSON.parse(readFileSync(join(this.home, 'services', 'ws.json'), 'utf8')) as { url: string };
+      return (await (await fetch(`${url}/status`)).json()) as WsStatus;
+    } catch {
+      return undefined;
+    }
+  }
+
+  async metrics(): Promise<string> {
+    const { url } = JSON.parse(readFileSync(join(this.home, 'services', 'ws.json'), 'utf8')) as { url: string };
+    return (await fetch(`${url}/metrics`)).text();
+  }
+
+  /** Waits until a condition on the status of ws holds. */
+  async until(what: string, holds: (status: WsStatus) => boolean, limitMs = 60_000): Promise<WsStatus> {
+    const end = performance.now() + limitMs;
+    let last: WsStatus | undefined;
+    while (performance.now() < end) {
+      last = await this.wsStatus();
+      if (last && holds(last)) return last;
+      await wait(50);
+    }
+    throw new Error(`${what}: not in ${limitMs} ms; status ${JSON.stringify(last)}\n${this.stderr.ws.slice(-3_000)}`);
+  }
+
+  async untilMarket(ns: bigint): Promise<void> {
+    while (this.clock.nowNs() < ns) await wait(20);
+  }
+
+  /** All records of a topic. */
+  async records(topic: keyof typeof defaultTopics): Promise<LogRecord[]> {
+    const log = await openEventLog({ home: this.home, env: {}, clock: this.clock });
+    try {
+      const name = defaultTopics[topic];
+      const [described] = await log.describeTopics([name]);
+      const partitions = described?.partitions ?? [];
+      const ends = partitions.reduce((sum, item) => sum + (item.latest - item.earliest), 0n);
+      const reader = await log.openReader({
+        partitions: partitions.map(({ partition }) => ({ topic: name, partition, start: 'earliest' as const })),
+      });
+      const found: LogRecord[] = [];
+      while (BigInt(found.length) < ends) {
+        const records = await reader.poll({ maxRecords: 10_000, waitMs: 200 });
+        if (records.length === 0) break;
+        found.push(...records);
+      }
+      await reader.close();
+      return found;
+    } finally {
+      await log.close();
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const name of this.#children.keys()) await this.kill(name);
+    clearInterval(this.#renewing);
+    this.clock.close();
+    rmSync(this.home, { recursive: true, force: true });
+  }
+}
+
+/** Payloads of the provider messages of a channel, progress left out. */
+export function payloads(records: LogRecord[], channel: string): RawMessage[] {
+  return records
+    .map((record) => JSON.parse(String(record.value)) as { channel: string; payload: RawMessage })
+    .filter((envelope) => envelope.channel === channel)
+    .map((envelope) => envelope.payload);
+}
+
+/** What a multiset has too much or too little of, as canonical texts with counts. */
+export function difference(got: RawMessage[], want: RawMessage[]): { extra: string[]; missing: string[] } {
+  const canonical = (message: RawMessage) =>
+    JSON.stringify(Object.entries(message).sort(([a], [b]) => (a < b ? -1 : 1)));
+  const counts = new Map<string, number>();
+  for (const message of want) counts.set(canonical(message), (counts.get(canonical(message)) ?? 0) + 1);
+  for (const message of got) counts.set(canonical(message), (counts.get(canonical(message)) ?? 0) - 1);
+  const extra: string[] = [];
+  const missing: string[] = [];
+  for (const [text, count] of counts) {
+    if (count > 0) missing.push(`${count}x ${text}`);
+    if (count < 0) extra.push(`${-count}x ${text}`);
+  }
+  return { extra, missing };
+}
