@@ -264,17 +264,21 @@ export class FakeWorld {
 
   readonly signals: SignalSource = {
     partitions: 3,
-    read: ({ windowSize, partition, from, limit }) =>
+    read: (positions, limit) =>
       Promise.resolve(
-        this.log
-          .filter((row) => row.windowSize === windowSize && row.partition === partition && row.offset >= from)
-          .slice(0, limit),
+        positions.flatMap(({ windowSize, partition, from }) =>
+          this.log
+            .filter((row) => row.windowSize === windowSize && row.partition === partition && row.offset >= from)
+            .slice(0, limit),
+        ),
       ),
-    readBefore: ({ windowSize, partition, before, limit }) =>
+    readBefore: (positions, limit) =>
       Promise.resolve(
-        this.log
-          .filter((row) => row.windowSize === windowSize && row.partition === partition && row.offset < before)
-          .slice(-limit),
+        positions.flatMap(({ windowSize, partition, from }) =>
+          this.log
+            .filter((row) => row.windowSize === windowSize && row.partition === partition && row.offset < from)
+            .slice(-limit),
+        ),
       ),
     newestPrices: () => Promise.resolve(this.prices),
   };

@@ -16,7 +16,7 @@ import type { CatalogKeeper } from './catalog-keeper.ts';
 import type { CycleCounters } from './counters.ts';
 import { type MadeDecision, makeDecision } from './decide.ts';
 import { type Plan, type PlanState, planRows } from './plan.ts';
-import type { SignalRow, WindowSize } from './ports.ts';
+import type { SignalPosition, SignalRow, WindowSize } from './ports.ts';
 import { type ProcessPorts, processPlanned } from './process.ts';
 import type { SessionGate, SessionState } from './session.ts';
 import { findStop, latchStop } from './stops.ts';
@@ -81,10 +81,14 @@ export function tradingCycle(ports: CyclePorts): TradingCycle {
     equity: undefined,
   };
 
-  const places = windows.flatMap((windowSize) =>
-    Array.from({ length: signals.partitions }, (_, partition) => ({ windowSize, partition })),
-  );
-  const nextOffset = (place: { windowSize: WindowSize; partition: number }) => cursor.get(cursorName(place)) ?? 0n;
+  const positions = (): SignalPosition[] =>
+    windows.flatMap((windowSize) =>
+      Array.from({ length: signals.partitions }, (_, partition) => ({
+        windowSize,
+        partition,
+        from: cursor.get(cursorName({ windowSize, partition })) ?? 0n,
+      })),
+    );
 
   const recover = async () => {
     await catalog.refresh(clock.nowMs(), ledger, leadership);
@@ -93,9 +97,8 @@ export function tradingCycle(ports: CyclePorts): TradingCycle {
       ledger.read.cursors.lastEvaluated(accountLabel, runId),
     ]);
     cursor = new Map(stored.map((position) => [cursorName(position), position.nextOffset]));
-    const known = places.filter((place) => nextOffset(place) > 0n);
-    const read = known.map((place) => signals.readBefore({ ...place, before: nextOffset(place), limit: WARM_ROWS }));
-    const rows = (await Promise.all(read)).flat();
+    const known = positions().filter((position) => position.from > 0n);
+    const rows = known.length === 0 ? [] : await signals.readBefore(known, WARM_ROWS);
     const input = { entries: catalog.entries, rows, nowMs: clock.nowMs(), maxAgeMs: 0, isSessionOpen: false };
     planState = { ...planRows(nothingPlanned, input).state, lastEvaluated };
   };
@@ -137,13 +140,11 @@ export function tradingCycle(ports: CyclePorts): TradingCycle {
   };
 
   async function readBatch(isSessionOpen: boolean): Promise<Batch> {
-    const limit = settings.batchSize;
-    const read = places.map(async (place) => {
-      const found = await signals.read({ ...place, from: nextOffset(place), limit });
-      atEnd.set(cursorName(place), found.length < limit);
-      return found;
-    });
-    const rows = (await Promise.all(read)).flat();
+    const from = positions();
+    const rows = await signals.read(from, settings.batchSize);
+    const counts = new Map<string, number>();
+    for (const row of rows) counts.set(cursorName(row), (counts.get(cursorName(row)) ?? 0) + 1);
+    for (const place of from) atEnd.set(cursorName(place), (counts.get(cursorName(place)) ?? 0) < settings.batchSize);
     const plan = planRows(planState, {
       entries: catalog.entries,
       rows,

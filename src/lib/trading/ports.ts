@@ -17,21 +17,23 @@ export interface SignalRow extends StrategySignal {
   features: Readonly<Record<string, number | string | boolean | null>>;
 }
 
+/** A place in the signal log: an offset of one partition and window size. */
+export interface SignalPosition {
+  windowSize: WindowSize;
+  partition: number;
+  from: bigint;
+}
+
 export interface SignalSource {
   /** Partitions of the ta topic. */
   readonly partitions: number;
   /**
-   * The rows of one partition and window size from an offset on, by ascending offset, at most `limit`; every offset once.
+   * Rows from the positions on, at most `limit` for each, by ascending offset within each; every offset once.
    * @throws a TorghutError that may be retried when the store does not answer
    */
-  read(request: { windowSize: WindowSize; partition: number; from: bigint; limit: number }): Promise<SignalRow[]>;
-  /** Up to `limit` rows that lie before an offset, by ascending offset: what strategies saw last. */
-  readBefore(request: {
-    windowSize: WindowSize;
-    partition: number;
-    before: bigint;
-    limit: number;
-  }): Promise<SignalRow[]>;
+  read(positions: readonly SignalPosition[], limit: number): Promise<SignalRow[]>;
+  /** Up to `limit` rows that lie before each position, by ascending offset: what strategies saw last. */
+  readBefore(positions: readonly SignalPosition[], limit: number): Promise<SignalRow[]>;
   /** Newest price of each symbol that has one at or before `nowMs` and not over `lookbackMs` old. */
   newestPrices(symbols: readonly string[], nowMs: number, lookbackMs: number): Promise<Map<string, PriceView>>;
 }
