@@ -31,6 +31,8 @@ export interface SignalStoreSource {
    * @throws `service_unreachable` (exit 3, may be retried) when the embedded store does not appear in time
    */
   client(): Promise<ClickHouseClient>;
+  /** Makes the database on the configured server, when it is missing there (the embedded engine has it). */
+  createDatabase(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -136,7 +138,21 @@ export function signalStoreSource(options: ConnectOptions): SignalStoreSource {
   const address = values.TA_CLICKHOUSE_URL;
   if (address) {
     const client = connect(address.url, values.TA_CLICKHOUSE_USERNAME, values.TA_CLICKHOUSE_PASSWORD, address.database);
-    return { isEmbedded: false, database: address.database, client: async () => client, close: () => client.close() };
+    return {
+      isEmbedded: false,
+      database: address.database,
+      client: async () => client,
+      createDatabase: async () => {
+        const { TA_CLICKHOUSE_USERNAME: user, TA_CLICKHOUSE_PASSWORD: password } = values;
+        const plain = connect(address.url, user, password, 'default');
+        try {
+          await plain.command({ query: `CREATE DATABASE IF NOT EXISTS ${address.database}` });
+        } finally {
+          await plain.close();
+        }
+      },
+      close: () => client.close(),
+    };
   }
   const store = new EmbeddedStore(options, 'clickhouse', requestTimeoutMs);
   let current: { key: string; client: ClickHouseClient } | undefined;
@@ -154,6 +170,7 @@ export function signalStoreSource(options: ConnectOptions): SignalStoreSource {
       void former?.close().catch(() => undefined);
       return current.client;
     },
+    createDatabase: async () => undefined,
     close: async () => {
       await current?.client.close();
       await store.close();

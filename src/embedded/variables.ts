@@ -57,6 +57,7 @@ export function parseClickHouseAddress(text: string): ClickHouseAddress {
     throw new Error('must not hold user and password; they have variables of their own');
   const database =
     url.searchParams.get('database') ?? url.searchParams.get('db') ?? url.pathname.replace(/^\/+|\/+$/g, '');
+  if (!/^\w*$/.test(database)) throw new Error('must name the database with letters, digits and underscores');
   return { url: url.origin, database: database || embeddedDatabase };
 }
 

@@ -1,0 +1,92 @@
+/** `torghut ta --only sink`: the sink as a process, with its endpoint and its lifecycle. */
+import { Registry } from 'prom-client';
+import { signalStoreSource } from '../../embedded/connect.ts';
+import { storeVariables } from '../../embedded/variables.ts';
+import { openEventLog } from '../../lib/log/open.ts';
+import { defaultPartitions, topicSpec } from '../../lib/log/topics.ts';
+import { openClock } from '../../lib/service/clock.ts';
+import { type LoadedConfig, loadConfig } from '../../lib/service/config.ts';
+import { refusedError } from '../../lib/service/errors.ts';
+import { announceService, withdrawService } from '../../lib/service/home.ts';
+import { serveEndpoint } from '../../lib/service/http.ts';
+import { createLifecycle, type Lifecycle, runDaemon } from '../../lib/service/lifecycle.ts';
+import { createLogger, type Logger } from '../../lib/service/logging.ts';
+import { Sink } from './daemon.ts';
+import { sinkVariables } from './variables.ts';
+
+export interface SinkDaemonOptions {
+  home: string;
+  env?: NodeJS.ProcessEnv;
+  /** Overrides TA_SINK_HTTP_PORT. */
+  port?: number;
+}
+
+/** Runs until it is told to stop; returns the exit code. */
+export async function runSinkDaemon(options: SinkDaemonOptions): Promise<number> {
+  const env = options.env ?? process.env;
+  const logger = createLogger('sink');
+  // A mistake in the environment is the caller's error, before anything runs.
+  const { values } = loadConfig(sinkVariables, env, Object.keys(storeVariables));
+  const lifecycle = createLifecycle({ log: logger });
+  return runDaemon(lifecycle, logger, () => main(options, env, values, lifecycle, logger));
+}
+
+async function main(
+  options: SinkDaemonOptions,
+  env: NodeJS.ProcessEnv,
+  values: LoadedConfig<typeof sinkVariables>['values'],
+  lifecycle: Lifecycle,
+  logger: Logger,
+): Promise<void> {
+  const { home } = options;
+  const clock = openClock(env.TORGHUT_CLOCK);
+  const isVirtual = clock.kind === 'virtual';
+  if (isVirtual && (env.TA_CLICKHOUSE_TTL_DAYS ?? 'none').toLowerCase() !== 'none') {
+    throw refusedError({
+      code: 'ttl_on_virtual_clock',
+      what: `TA_CLICKHOUSE_TTL_DAYS is ${values.TA_CLICKHOUSE_TTL_DAYS} on a virtual clock`,
+      why: 'ClickHouse deletes by the wall clock: rows of a recorded day would be gone seconds after the insert',
+      next: 'unset it, or set it to none',
+    });
+  }
+  const log = await openEventLog({ home, env, clock, signal: lifecycle.signal });
+  lifecycle.onClose('log', () => log.close());
+  const names = { taBars: values.TA_MICROBARS_TOPIC, taSignals: values.TA_SIGNALS_TOPIC };
+  await log.ensureTopics(
+    (['taBars', 'taSignals'] as const).map((role) =>
+      topicSpec(role, { names, partitions: defaultPartitions, clock: clock.kind }),
+    ),
+  );
+  const store = signalStoreSource({ home, env, signal: lifecycle.signal });
+  lifecycle.onClose('store', () => store.close());
+  const registry = new Registry();
+  const runId = values.TORGHUT_RUN_ID;
+  const sink = new Sink({
+    log,
+    store,
+    clock,
+    logger,
+    registry,
+    target: { database: store.database, runId, ttlDays: isVirtual ? undefined : values.TA_CLICKHOUSE_TTL_DAYS },
+    migrates: values.TA_CLICKHOUSE_MIGRATE,
+    groupId: values.TA_SINK_GROUP_ID ?? `torghut-ta-sink-${runId}`,
+    barsTopic: names.taBars,
+    signalsTopic: names.taSignals,
+    batchRows: values.TA_CLICKHOUSE_BATCH_SIZE,
+    flushMs: values.TA_CLICKHOUSE_FLUSH_MS,
+  });
+  const endpoint = await serveEndpoint(
+    {
+      isAlive: () => true,
+      readiness: () => sink.readiness(),
+      status: () => ({ run_id: runId, ...sink.status() }),
+      metrics: registry,
+    },
+    options.port ?? values.TA_SINK_HTTP_PORT,
+  );
+  lifecycle.onClose('endpoint', () => endpoint.close());
+  announceService(home, 'sink', { url: endpoint.url });
+  lifecycle.onClose('announcement', () => withdrawService(home, 'sink'));
+  logger.info({ url: endpoint.url, run_id: runId, database: store.database }, 'the sink is running');
+  await sink.run(lifecycle.signal);
+}

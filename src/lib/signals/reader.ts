@@ -1,0 +1,162 @@
+/**
+ * What trade reads of the signal store (spec ta 4.7, design 5): the signal log by the gapless source offset, and newest prices.
+ * Guarantees: rows of one partition and window size come once and by ascending offset, also when a record was stored twice;
+ * everything is parsed; every value goes as a query parameter.
+ */
+import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client';
+import { Decimal } from 'decimal.js';
+import { z } from 'zod';
+import type { PriceView } from '../risk/snapshot.ts';
+import type { SignalRow, SignalSource, WindowSize } from '../trading/ports.ts';
+import { storeError } from './errors.ts';
+import { signalLog } from './tables.ts';
+
+export interface SignalReaderOptions {
+  /** Asked before every query, so that a restarted store is found. */
+  client(): Promise<ClickHouseClient>;
+  database: string;
+  runId: string;
+  /** Partitions of the ta topics. */
+  partitions: number;
+  /** A replicated cluster: read what the majority has. */
+  isCluster?: boolean;
+}
+
+export interface SignalReader extends SignalSource {
+  /** Newest event time in the store, market milliseconds; undefined while it is empty. */
+  newestEventMs(): Promise<number | undefined>;
+}
+
+const number = z.number().nullable();
+const logRowSchema = z.looseObject({
+  symbol: z.string(),
+  window_size: z.enum(['PT1S', 'PT1M']),
+  event_ms: z.coerce.number(),
+  revision: z.coerce.number(),
+  src_partition: z.coerce.number(),
+  src_offset: z.coerce.bigint(),
+  macd: number,
+  macd_signal: number,
+  rsi14: number,
+});
+const priceSchema = z.object({ symbol: z.string(), event_ms: z.coerce.number(), c: z.number() });
+const featureSchema = z.union([z.number(), z.string(), z.boolean(), z.null()]);
+
+/** Columns stored with a decision as its features: everything but identity and place. */
+const featureNames = signalLog.columns
+  .map(({ name }) => name)
+  .filter((name) => !['symbol', 'window_size', 'event_ts', 'revision', 'src_partition', 'src_offset'].includes(name));
+
+const selectList = [
+  'symbol',
+  'window_size',
+  'toString(toUnixTimestamp64Milli(event_ts)) AS event_ms',
+  'revision',
+  'src_partition',
+  'toString(src_offset) AS src_offset',
+  ...featureNames.map(plain),
+].join(', ');
+
+/** 64-bit numbers and times come as text: JSON numbers are doubles. */
+function plain(name: string): string {
+  const type = signalLog.columns.find((column) => column.name === name)?.type ?? '';
+  return /Int64|DateTime64/.test(type) ? `toString(${name}) AS ${name}` : name;
+}
+
+export function createSignalReader(options: SignalReaderOptions): SignalReader {
+  const { database, runId } = options;
+  const settings: ClickHouseSettings = options.isCluster ? { select_sequential_consistency: '1' } : {};
+
+  const query = async <T>(schema: z.ZodType<T>, sql: string, parameters: Record<string, unknown>): Promise<T[]> => {
+    try {
+      const client = await options.client();
+      const result = await client.query({
+        query: sql,
+        query_params: parameters,
+        format: 'JSONEachRow',
+        clickhouse_settings: settings,
+      });
+      return z.array(schema).parse(await result.json());
+    } catch (error) {
+      if (error instanceof z.ZodError) throw error;
+      throw storeError(error);
+    }
+  };
+
+  const readLog = async (
+    place: { windowSize: WindowSize; partition: number; limit: number },
+    comparison: '>=' | '<',
+    offset: bigint,
+  ): Promise<SignalRow[]> => {
+    // The ORDER BY is the table's key, so this is one range of the index. LIMIT 1 BY: a record that was stored twice counts
+    // once, whether its parts are merged already or not.
+    const found = await query(
+      logRowSchema,
+      `SELECT ${selectList} FROM (
+  SELECT * FROM ${database}.${signalLog.name}
+  WHERE run_id = {run:String} AND window_size = {window:String} AND src_partition = {partition:UInt32}
+    AND src_offset ${comparison} {offset:Int64}
+  ORDER BY src_offset ${comparison === '<' ? 'DESC' : 'ASC'} LIMIT 1 BY src_offset LIMIT {limit:UInt32}
+)`,
+      {
+        run: runId,
+        window: place.windowSize,
+        partition: place.partition,
+        offset: offset.toString(),
+        limit: place.limit,
+      },
+    );
+    return found.map(toSignalRow).sort((x, y) => (x.offset < y.offset ? -1 : 1));
+  };
+
+  return {
+    partitions: options.partitions,
+    read: (request) => readLog(request, '>=', request.from),
+    readBefore: (request) => readLog(request, '<', request.before),
+    newestPrices: async (symbols, nowMs, lookbackMs) => {
+      if (symbols.length === 0) return new Map();
+      // The newest revision of each bar first, then the newest bar that has a price.
+      const found = await query(
+        priceSchema,
+        `SELECT symbol, toString(max(event_ms)) AS event_ms, argMax(c, event_ms) AS c FROM (
+  SELECT symbol, toUnixTimestamp64Milli(event_ts) AS event_ms, argMax(tuple(c), revision).1 AS c
+  FROM ${database}.ta_microbars
+  WHERE symbol IN {symbols:Array(String)} AND window_size = 'PT1S' AND run_id = {run:String}
+    AND event_ts <= fromUnixTimestamp64Milli({now:Int64}, 'UTC')
+    AND event_ts >= fromUnixTimestamp64Milli({oldest:Int64}, 'UTC')
+  GROUP BY symbol, event_ts
+) WHERE c IS NOT NULL GROUP BY symbol`,
+        { symbols: [...symbols], run: runId, now: nowMs, oldest: nowMs - lookbackMs },
+      );
+      // The one crossing from double to decimal: the shortest text of the double is the price as the provider wrote it.
+      return new Map<string, PriceView>(
+        found.map(({ symbol, event_ms, c }) => [symbol, { price: new Decimal(String(c)), asOfMs: event_ms }]),
+      );
+    },
+    newestEventMs: async () => {
+      const found = await query(
+        z.object({ n: z.coerce.number(), ms: z.coerce.number() }),
+        `SELECT toString(count()) AS n, toString(toUnixTimestamp64Milli(max(event_ts))) AS ms FROM ${database}.ta_microbars`,
+        {},
+      );
+      return found[0] && found[0].n > 0 ? found[0].ms : undefined;
+    },
+  };
+}
+
+function toSignalRow(row: z.infer<typeof logRowSchema>): SignalRow {
+  const features: Record<string, number | string | boolean | null> = {};
+  for (const name of featureNames) features[name] = featureSchema.parse(row[name]);
+  return {
+    symbol: row.symbol,
+    windowSize: row.window_size,
+    eventTsMs: row.event_ms,
+    revision: row.revision,
+    macd: row.macd,
+    macdSignal: row.macd_signal,
+    rsi14: row.rsi14,
+    partition: row.src_partition,
+    offset: row.src_offset,
+    features,
+  };
+}
