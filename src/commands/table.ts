@@ -26,15 +26,30 @@ const command = (summary: string, load: () => Promise<CommandModule>): Noun => (
   command: { summary, load },
 });
 
+const verb = (summary: string, load: () => Promise<CommandModule>): CommandEntry => ({ summary, load });
+
 export const nouns: Record<string, Noun> = {
   up: command('Run the whole pipeline on this machine', () => import('./up.ts')),
-  config: command('Show the effective configuration and where each value came from', () => import('./config.ts')),
+  simulator: command('An Alpaca-compatible exchange: market streams, history, trading', () => import('./simulator.ts')),
+  ws: command('Daemon: forward the market and order streams into the event log', () => import('./ws.ts')),
+  clickhouse: {
+    summary: 'The signal store',
+    verbs: {
+      query: verb('Run SQL on ClickHouse (read-only unless --write)', () => import('./clickhouse-query.ts')),
+    },
+  },
+  db: {
+    summary: 'The ledger',
+    verbs: {
+      query: verb('Run SQL on Postgres (read-only unless --write)', () => import('./db-query.ts')),
+    },
+  },
   embedded: {
-    summary: 'The stores that `up` brings, each as a process of its own',
+    summary: 'The stores that up brings',
     isHidden: true,
     verbs: {
-      clickhouse: { summary: 'Run the ClickHouse engine of a home', load: () => import('./embedded-clickhouse.ts') },
-      postgres: { summary: 'Run the Postgres server of a home', load: () => import('./embedded-postgres.ts') },
+      clickhouse: verb('Run the embedded ClickHouse engine of a home', () => import('./embedded-clickhouse.ts')),
+      postgres: verb('Run the embedded Postgres of a home', () => import('./embedded-postgres.ts')),
     },
   },
 };

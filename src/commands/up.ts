@@ -12,7 +12,7 @@ import { torghutHome } from '../lib/service/home.ts';
 import { createLifecycle, runDaemon } from '../lib/service/lifecycle.ts';
 import { createLogger } from '../lib/service/logging.ts';
 import { parseOutputFormat, print, renderObject } from '../lib/ui/output.ts';
-import { describeSource, type SourceChoice, simulatorArguments } from './up-source.ts';
+import { describeSource } from './up-source.ts';
 
 export function configure(command: Command): void {
   command
@@ -70,31 +70,15 @@ function loadDotEnv(): void {
   for (const [name, value] of Object.entries(parseEnv(readFileSync('.env', 'utf8')))) process.env[name] ??= value;
 }
 
-function chooseSource(options: RawOptions): SourceChoice {
-  if (options.data.length > 0 && options.synthetic !== undefined) {
-    throw usageError({
-      code: 'two_sources',
-      what: '--data and --synthetic name two sources',
-      next: 'give one of them',
-    });
-  }
-  const filter = {
-    ...(options.from !== undefined && { from: options.from }),
-    ...(options.to !== undefined && { to: options.to }),
-    ...(options.symbols !== undefined && { symbols: options.symbols }),
-  };
-  if (options.data.length > 0) return { kind: 'data', paths: options.data, ...filter };
-  const hasKeys = process.env.APCA_API_KEY_ID || process.env.ALPACA_KEY_ID;
-  if (options.synthetic === undefined && hasKeys) return { kind: 'alpaca', ...filter };
-  return { kind: 'synthetic', seed: options.synthetic ?? '1', ...filter };
-}
-
 async function up(options: RawOptions): Promise<number> {
   const format = parseOutputFormat(options.output);
   const speed = parseSpeed(options.speed);
   loadDotEnv();
   const log = createLogger('up');
-  const source = await describeSource(chooseSource(options));
+  const source = await describeSource({
+    ...options,
+    hasAccount: Boolean(process.env.APCA_API_KEY_ID || process.env.ALPACA_KEY_ID),
+  });
   const home = options.home ?? join(torghutHome(), 'runs', hashArguments(source.identity));
   const before = options.fresh ? undefined : readRunFile(home);
   const { run, isNew } = openRun(home, source.identity, options.fresh);
@@ -111,10 +95,10 @@ async function up(options: RawOptions): Promise<number> {
       home,
       run,
       isNew,
-      ...(source.choice.kind !== 'alpaca' && { simulatorArgs: simulatorArguments(source) }),
+      ...(source.simulatorArguments && { simulatorArgs: source.simulatorArguments }),
       symbols: source.symbols,
       startNs: source.startNs ?? systemClock().nowNs(),
-      speed: source.choice.kind === 'alpaca' ? 1 : speed,
+      speed: source.kind === 'alpaca' ? 1 : speed,
       exitAtEnd: options.exitAtEnd,
       show: isTerminal ? 'screen' : format === 'table' ? 'lines' : 'json',
       lifecycle,
