@@ -7,7 +7,7 @@ import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client';
 import { Decimal } from 'decimal.js';
 import { z } from 'zod';
 import type { PriceView } from '../risk/snapshot.ts';
-import type { SignalRow, SignalSource, WindowSize } from '../trading/ports.ts';
+import type { SignalPosition, SignalRow, SignalSource } from '../trading/ports.ts';
 import { storeError } from './errors.ts';
 import { signalLog } from './tables.ts';
 
@@ -83,36 +83,39 @@ export function createSignalReader(options: SignalReaderOptions): SignalReader {
     }
   };
 
+  /** All positions in one query: each part of the union is one range of the table's index. */
   const readLog = async (
-    place: { windowSize: WindowSize; partition: number; limit: number },
-    comparison: '>=' | '<',
-    offset: bigint,
+    positions: readonly SignalPosition[],
+    limit: number,
+    side: 'from' | 'before',
   ): Promise<SignalRow[]> => {
-    // The ORDER BY is the table's key, so this is one range of the index. LIMIT 1 BY: a record that was stored twice counts
-    // once, whether its parts are merged already or not.
+    if (positions.length === 0) return [];
+    const parameters: Record<string, unknown> = { run: runId, limit };
+    const [comparison, order] = side === 'from' ? ['>=', 'ASC'] : ['<', 'DESC'];
+    const parts = positions.map((position, i) => {
+      parameters[`window${i}`] = position.windowSize;
+      parameters[`partition${i}`] = position.partition;
+      parameters[`offset${i}`] = position.from.toString();
+      // LIMIT 1 BY: a record that was stored twice counts once, whether its parts are merged already or not.
+      return `SELECT * FROM (
+  SELECT * FROM ${database}.${signalLog.name}
+  WHERE run_id = {run:String} AND window_size = {window${i}:String} AND src_partition = {partition${i}:UInt32}
+    AND src_offset ${comparison} {offset${i}:Int64}
+  ORDER BY src_offset ${order} LIMIT 1 BY src_offset LIMIT {limit:UInt32}
+)`;
+    });
     const found = await query(
       logRowSchema,
-      `SELECT ${selectList} FROM (
-  SELECT * FROM ${database}.${signalLog.name}
-  WHERE run_id = {run:String} AND window_size = {window:String} AND src_partition = {partition:UInt32}
-    AND src_offset ${comparison} {offset:Int64}
-  ORDER BY src_offset ${comparison === '<' ? 'DESC' : 'ASC'} LIMIT 1 BY src_offset LIMIT {limit:UInt32}
-)`,
-      {
-        run: runId,
-        window: place.windowSize,
-        partition: place.partition,
-        offset: offset.toString(),
-        limit: place.limit,
-      },
+      `SELECT ${selectList} FROM (\n${parts.join('\nUNION ALL\n')}\n)`,
+      parameters,
     );
-    return found.map(toSignalRow).sort((x, y) => (x.offset < y.offset ? -1 : 1));
+    return found.map(toSignalRow).sort((x, y) => x.partition - y.partition || (x.offset < y.offset ? -1 : 1));
   };
 
   return {
     partitions: options.partitions,
-    read: (request) => readLog(request, '>=', request.from),
-    readBefore: (request) => readLog(request, '<', request.before),
+    read: (positions, limit) => readLog(positions, limit, 'from'),
+    readBefore: (positions, limit) => readLog(positions, limit, 'before'),
     newestPrices: async (symbols, nowMs, lookbackMs) => {
       if (symbols.length === 0) return new Map();
       // The newest revision of each bar first, then the newest bar that has a price.
