@@ -1,236 +1,92 @@
-/**
- * The sink: from the ta topics into the signal store (design 5). A consumer of its own, so a full or absent ClickHouse stops only
- * this process; it serves the Node engine and Flink alike.
- * Guarantees: an offset is committed only when every row before it is stored, and a row stored twice has the same key, so the
- * tables equal the topics whatever was killed; rows of another run are refused (exit 4).
- */
-import { randomInt } from 'node:crypto';
-import { Counter, Gauge, Registry } from 'prom-client';
-import type { SignalStoreSource } from '../../embedded/connect.ts';
-import type { EventLog, LogReader } from '../../lib/log/port.ts';
-import { formatTimestampNs } from '../../lib/market/time.ts';
-import type { Clock } from '../../lib/service/clock.ts';
-import { describeError, refusedError, TorghutError } from '../../lib/service/errors.ts';
-import type { Logger } from '../../lib/service/logging.ts';
-import { machineMs, sleep } from '../../lib/service/machine.ts';
-import { createSignalReader } from '../../lib/signals/reader.ts';
-import { rowOfRecord, type StoreRow } from '../../lib/signals/rows.ts';
-import { checkSignalStore, migrateSignalStore, type SchemaTarget } from '../../lib/signals/schema.ts';
-import { createSignalWriter, type SignalWriter } from '../../lib/signals/writer.ts';
-import { Assignment, holdsRow } from './assignment.ts';
-import { StoreCircuit } from './circuit.ts';
-import { batchBytes } from './variables.ts';
+/** `torghut ta --only sink`: the sink as a process, with its endpoint and its lifecycle. */
+import { Registry } from 'prom-client';
+import { signalStoreSource } from '../../embedded/connect.ts';
+import { storeVariables } from '../../embedded/variables.ts';
+import { openEventLog } from '../../lib/log/open.ts';
+import { defaultPartitions, topicSpec } from '../../lib/log/topics.ts';
+import { openClock } from '../../lib/service/clock.ts';
+import { type LoadedConfig, loadConfig } from '../../lib/service/config.ts';
+import { refusedError } from '../../lib/service/errors.ts';
+import { announceService, withdrawService } from '../../lib/service/home.ts';
+import { serveEndpoint } from '../../lib/service/http.ts';
+import { createLifecycle, type Lifecycle, runDaemon } from '../../lib/service/lifecycle.ts';
+import { createLogger, type Logger } from '../../lib/service/logging.ts';
+import { Sink } from './sink.ts';
+import { sinkVariables } from './variables.ts';
 
-export interface SinkOptions {
-  log: EventLog;
-  store: SignalStoreSource;
-  clock: Clock;
-  logger: Logger;
-  target: SchemaTarget;
-  /** Make or migrate the tables, or only check them. */
-  migrates: boolean;
-  groupId: string;
-  barsTopic: string;
-  signalsTopic: string;
-  batchRows: number;
-  flushMs: number;
-  registry?: Registry;
+export interface SinkDaemonOptions {
+  home: string;
+  env?: NodeJS.ProcessEnv;
+  /** Overrides TA_SINK_HTTP_PORT. */
+  port?: number;
 }
 
-export interface SinkStatus {
-  positions: Record<string, Record<string, string>>;
-  /** Rows stored by this process. */
-  rows: { microbars: number; signals: number };
-  newest_event_ts: string | null;
-  circuit: 'closed' | 'open' | 'half_open';
-  error: string | null;
+/** Runs until it is told to stop; returns the exit code. */
+export async function runSinkDaemon(options: SinkDaemonOptions): Promise<number> {
+  const env = options.env ?? process.env;
+  const logger = createLogger('sink');
+  // A mistake in the environment is the caller's error, before anything runs.
+  const { values } = loadConfig(sinkVariables, env, Object.keys(storeVariables));
+  const lifecycle = createLifecycle({ log: logger });
+  return runDaemon(lifecycle, logger, () => main(options, env, values, lifecycle, logger));
 }
 
-export class Sink {
-  readonly #options: SinkOptions;
-  readonly #assignment: Assignment;
-  readonly #circuit: StoreCircuit;
-  readonly #writer: SignalWriter;
-  #rows: StoreRow[] = [];
-  #bytes = 0;
-  #since = 0;
-  #stored = { microbars: 0, signals: 0 };
-  #newestMs: number | undefined;
-  #isPrepared = false;
-  readonly #rowsTotal: Counter<'table'>;
-
-  constructor(options: SinkOptions) {
-    this.#options = options;
-    const { log, groupId, barsTopic, signalsTopic, store, logger } = options;
-    this.#assignment = new Assignment({ log, groupId, topics: [barsTopic, signalsTopic] });
-    this.#circuit = new StoreCircuit({
-      // Under `up` the engine is back within two seconds; a server of somebody else is left alone for longer.
-      baseMs: store.isEmbedded ? 100 : 500,
-      maxMs: store.isEmbedded ? 2_000 : 30_000,
-      random: () => randomInt(1_000_000) / 1_000_000,
-      onError: (error, kind, waitMs) =>
-        logger.warn(
-          { err: describeError(error).slice(0, 300), kind, wait_ms: Math.round(waitMs) },
-          'rows not stored yet',
-        ),
-    });
-    this.#writer = createSignalWriter({
-      client: () => store.client(),
-      database: store.database,
-      isCluster: !store.isEmbedded,
-    });
-    const registers = [options.registry ?? new Registry()];
-    this.#rowsTotal = new Counter({
-      name: 'torghut_sink_rows_total',
-      help: 'Rows stored by this process',
-      labelNames: ['table'],
-      registers,
-    });
-    const circuit = this.#circuit;
-    new Gauge({
-      name: 'torghut_sink_circuit_open',
-      help: '1 while ClickHouse cannot take rows',
-      registers,
-      collect() {
-        this.set(circuit.state === 'closed' ? 0 : 1);
-      },
+async function main(
+  options: SinkDaemonOptions,
+  env: NodeJS.ProcessEnv,
+  values: LoadedConfig<typeof sinkVariables>['values'],
+  lifecycle: Lifecycle,
+  logger: Logger,
+): Promise<void> {
+  const { home } = options;
+  const clock = openClock(env.TORGHUT_CLOCK);
+  const isVirtual = clock.kind === 'virtual';
+  if (isVirtual && (env.TA_CLICKHOUSE_TTL_DAYS ?? 'none').toLowerCase() !== 'none') {
+    throw refusedError({
+      code: 'ttl_on_virtual_clock',
+      what: `TA_CLICKHOUSE_TTL_DAYS is ${values.TA_CLICKHOUSE_TTL_DAYS} on a virtual clock`,
+      why: 'ClickHouse deletes by the wall clock: rows of a recorded day would be gone seconds after the insert',
+      next: 'unset it, or set it to none',
     });
   }
-
-  /** Runs until the signal aborts. @throws TorghutError that ends the process: another run, a store that rejects the rows */
-  async run(signal: AbortSignal): Promise<void> {
-    const { log, groupId, barsTopic, signalsTopic } = this.#options;
-    if (!(await this.#circuit.run(() => this.#prepare(), signal))) return;
-    this.#isPrepared = true;
-    const group = await log.joinGroup({
-      groupId,
-      topics: [barsTopic, signalsTopic],
-      onAssigned: (partitions) => this.#assignment.assign(partitions),
-      onRevoked: (partitions) => this.#assignment.revoke(partitions),
-      sessionTimeoutMs: log.kind === 'embedded' ? 3_000 : 10_000,
-      signal,
-    });
-    let lost: unknown;
-    void group.ended?.then((error) => {
-      lost = error;
-    });
-    try {
-      while (!signal.aborted) {
-        if (lost !== undefined) throw lost;
-        const hasReader = await this.#assignment.turn((reader) => this.#safeTurn(reader, signal));
-        if (!hasReader) await sleep(20, signal);
-      }
-    } finally {
-      await this.#assignment.close();
-      await group.close();
-    }
-  }
-
-  /** Tables, and the newest row of earlier processes. */
-  async #prepare(): Promise<void> {
-    const { store, target, migrates, logger } = this.#options;
-    if (migrates) await store.createDatabase();
-    const client = await store.client();
-    if (migrates) {
-      const { applied } = await migrateSignalStore(client, target);
-      if (applied.length > 0) logger.info({ database: target.database, applied }, 'schema migrated');
-    } else {
-      await checkSignalStore(client, target);
-    }
-    const reader = createSignalReader({
-      client: () => store.client(),
-      database: target.database,
-      runId: target.runId,
-      partitions: 0,
-    });
-    this.#newestMs = await reader.newestEventMs();
-  }
-
-  /** A turn whose log may fail for a while: everything after the last commit is read again. */
-  async #safeTurn(reader: LogReader, signal: AbortSignal): Promise<void> {
-    try {
-      await this.#turn(reader, signal);
-    } catch (error) {
-      if (!(error instanceof TorghutError && error.canRetry) || signal.aborted) throw error;
-      this.#options.logger.warn({ code: error.code, err: describeError(error) }, 'the log does not answer');
-      this.#drop(reader);
-      await sleep(500, signal);
-    }
-  }
-
-  /** Forgets the batch; its records are read again from what is committed. */
-  #drop(reader: LogReader): void {
-    this.#rows = [];
-    this.#bytes = 0;
-    this.#assignment.rewind(reader);
-  }
-
-  /** Reads what is there, and writes the batch when it is full or old enough. */
-  async #turn(reader: LogReader, signal: AbortSignal): Promise<void> {
-    const { batchRows, flushMs } = this.#options;
-    const interrupt = this.#assignment.interrupt;
-    const ended = AbortSignal.any([signal, interrupt]);
-    const age = machineMs() - this.#since;
-    const waitMs = this.#rows.length === 0 ? 200 : Math.max(0, flushMs - age);
-    const room = Math.max(1, batchRows - this.#rows.length);
-    const records = await reader.poll({ maxRecords: room, waitMs, signal: ended });
-    if (this.#rows.length === 0) this.#since = machineMs();
-    for (const record of records) {
-      if (!holdsRow(record)) continue;
-      const row = rowOfRecord(record, record.topic === this.#options.barsTopic ? 'bar' : 'signal');
-      if (row.runId !== this.#options.target.runId) throw otherRun(row, record.topic, this.#options.target.runId);
-      this.#rows.push(row);
-      this.#bytes += row.head.length;
-    }
-    // The partitions change, or the process ends: whoever reads next begins at what is committed.
-    if (ended.aborted) return this.#drop(reader);
-    const isFull = this.#rows.length >= batchRows || this.#bytes >= batchBytes;
-    if (isFull || machineMs() - this.#since >= flushMs) await this.#flush(reader, ended);
-  }
-
-  async #flush(reader: LogReader, ended: AbortSignal): Promise<void> {
-    const positions = reader.positions();
-    const rows = this.#rows;
-    const write = () => this.#writer.write(rows, this.#options.clock.nowMs());
-    const isStored = rows.length === 0 || (await this.#circuit.run(write, ended));
-    if (!isStored) return this.#drop(reader);
-    this.#rows = [];
-    this.#bytes = 0;
-    for (const row of rows) {
-      this.#stored[row.kind === 'bar' ? 'microbars' : 'signals'] += 1;
-      if (this.#newestMs === undefined || row.eventMs > this.#newestMs) this.#newestMs = row.eventMs;
-    }
-    this.#rowsTotal.inc({ table: 'ta_microbars' }, rows.filter((row) => row.kind === 'bar').length);
-    this.#rowsTotal.inc({ table: 'ta_signals' }, rows.filter((row) => row.kind === 'signal').length);
-    await this.#assignment.commit(positions);
-  }
-
-  status(): SinkStatus {
-    return {
-      positions: this.#assignment.positions(),
-      rows: { ...this.#stored },
-      newest_event_ts: this.#newestMs === undefined ? null : formatTimestampNs(BigInt(this.#newestMs) * 1_000_000n),
-      circuit: this.#circuit.state,
-      error: this.#circuit.error ?? null,
-    };
-  }
-
-  readiness(): { ready: boolean } & Record<string, unknown> {
-    const isReady = this.#isPrepared && this.#circuit.state === 'closed' && this.#circuit.error === undefined;
-    return {
-      ready: isReady,
-      schema: this.#isPrepared,
-      circuit: this.#circuit.state,
-      error: this.#circuit.error ?? null,
-    };
-  }
-}
-
-function otherRun(row: StoreRow, topic: string, runId: string): Error {
-  return refusedError({
-    code: 'run_mismatch',
-    what: `${topic} partition ${row.partition} offset ${row.offset} belongs to run ${row.runId}, this is run ${runId}`,
-    why: 'one database holds one run',
-    next: 'set TORGHUT_RUN_ID to the run of the topics, or use topics of this run',
+  const log = await openEventLog({ home, env, clock, signal: lifecycle.signal });
+  lifecycle.onClose('log', () => log.close());
+  const names = { taBars: values.TA_MICROBARS_TOPIC, taSignals: values.TA_SIGNALS_TOPIC };
+  await log.ensureTopics(
+    (['taBars', 'taSignals'] as const).map((role) =>
+      topicSpec(role, { names, partitions: defaultPartitions, clock: clock.kind }),
+    ),
+  );
+  const store = signalStoreSource({ home, env, signal: lifecycle.signal });
+  lifecycle.onClose('store', () => store.close());
+  const registry = new Registry();
+  const runId = values.TORGHUT_RUN_ID;
+  const sink = new Sink({
+    log,
+    store,
+    clock,
+    logger,
+    registry,
+    target: { database: store.database, runId, ttlDays: isVirtual ? undefined : values.TA_CLICKHOUSE_TTL_DAYS },
+    migrates: values.TA_CLICKHOUSE_MIGRATE,
+    groupId: values.TA_SINK_GROUP_ID ?? `torghut-ta-sink-${runId}`,
+    barsTopic: names.taBars,
+    signalsTopic: names.taSignals,
+    batchRows: values.TA_CLICKHOUSE_BATCH_SIZE,
+    flushMs: values.TA_CLICKHOUSE_FLUSH_MS,
   });
+  const endpoint = await serveEndpoint(
+    {
+      isAlive: () => true,
+      readiness: () => sink.readiness(),
+      status: () => ({ run_id: runId, ...sink.status() }),
+      metrics: registry,
+    },
+    options.port ?? values.TA_SINK_HTTP_PORT,
+  );
+  lifecycle.onClose('endpoint', () => endpoint.close());
+  announceService(home, 'sink', { url: endpoint.url });
+  lifecycle.onClose('announcement', () => withdrawService(home, 'sink'));
+  logger.info({ url: endpoint.url, run_id: runId, database: store.database }, 'the sink is running');
+  await sink.run(lifecycle.signal);
 }
