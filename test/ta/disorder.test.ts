@@ -96,9 +96,11 @@ describe('disorder', () => {
       let engine = new TaEngine(settings);
       for (const event of events) {
         const next = new TaEngine(settings);
-        const newest = engine.newestEvent;
-        if (newest) next.restoreTime(newest);
-        for (const symbol of engine.symbols.keys()) next.restore(symbol, engine.snapshot(symbol) as Uint8Array);
+        const snapshots = [...engine.symbols.keys()].map((symbol) => ({
+          symbol,
+          bytes: engine.snapshot(symbol) as Uint8Array,
+        }));
+        next.restore(engine.newestEvent, snapshots, emit);
         engine = next;
         engine.process(event, emit);
       }
@@ -113,13 +115,15 @@ describe('disorder', () => {
     for (const symbol of engine.symbols.keys()) {
       const bytes = engine.snapshot(symbol) as Uint8Array;
       const other = new TaEngine(settingsOf('default'));
-      other.restore(symbol, bytes);
+      const restore = (target: TaEngine, from: Uint8Array) =>
+        target.restore(engine.newestEvent, [{ symbol, bytes: from }], () => undefined);
+      restore(other, bytes);
       expect(other.snapshot(symbol)).toEqual(bytes);
-      expect(() => other.restore(symbol, bytes.subarray(0, bytes.length - 3))).toThrow('snapshot');
-      expect(() => new TaEngine(settingsOf('compat')).restore(symbol, bytes)).toThrow('profile');
+      expect(() => restore(other, bytes.subarray(0, bytes.length - 3))).toThrow('snapshot');
+      expect(() => restore(new TaEngine(settingsOf('compat')), bytes)).toThrow('profile');
       const newer = Uint8Array.from(bytes);
       newer[0] = 99;
-      expect(() => other.restore(symbol, newer)).toThrow('version 99');
+      expect(() => restore(other, newer)).toThrow('version 99');
     }
   });
 });

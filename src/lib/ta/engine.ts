@@ -13,6 +13,12 @@ function compareOutputs(a: TaOutput, b: TaOutput): number {
   return a.end - b.end || (a.symbol < b.symbol ? -1 : a.symbol > b.symbol ? 1 : 0);
 }
 
+/** A symbol's state as `snapshot` gives it. */
+export interface SymbolSnapshot {
+  symbol: string;
+  bytes: Uint8Array;
+}
+
 export class TaEngine {
   readonly settings: TaSettings;
   readonly symbols = new Map<string, SymbolEngine>();
@@ -93,24 +99,29 @@ export class TaEngine {
     return minusMs(this.newest.sec, this.newest.nano, this.settings.maxOutOfOrderMs);
   }
 
-  /** Goes on from a watermark (restore): call before any event. */
-  restoreTime(newest: Instant): void {
-    this.newest = { ...newest };
-    const watermark = minusMs(newest.sec, newest.nano, this.settings.maxOutOfOrderMs);
-    this.final = lastSecondBefore(watermark.sec, watermark.nano);
-  }
-
   /** A versioned binary snapshot of one symbol; undefined for an unknown one. */
   snapshot(symbol: string): Uint8Array | undefined {
     const engine = this.symbols.get(symbol);
     return engine && encodeSymbol(engine);
   }
 
-  /** Puts a symbol back. @throws SnapshotError when the bytes are damaged, of another version or profile */
-  restore(symbol: string, bytes: Uint8Array): void {
-    const engine = new SymbolEngine(symbol, this.settings, this.counters);
-    decodeSymbol(engine, bytes, this.settings);
-    this.symbols.set(symbol, engine);
-    if (engine.isPending) this.pending.add(engine);
+  /**
+   * Goes on from snapshots, before any event. A snapshot may be older than the time (its symbol had no event since: what later
+   * seconds give out for it goes to `emit`) or newer (its events up to there must not come again).
+   * @throws SnapshotError when bytes are damaged, of another version or of another profile
+   */
+  restore(newest: Instant | null, snapshots: Iterable<SymbolSnapshot>, emit: Emit): void {
+    if (newest !== null) {
+      this.newest = { ...newest };
+      const watermark = minusMs(newest.sec, newest.nano, this.settings.maxOutOfOrderMs);
+      this.final = lastSecondBefore(watermark.sec, watermark.nano);
+    }
+    for (const { symbol, bytes } of snapshots) {
+      const engine = new SymbolEngine(symbol, this.settings, this.counters);
+      decodeSymbol(engine, bytes, this.settings);
+      this.symbols.set(symbol, engine);
+      engine.advance(this.final, emit);
+      if (engine.isPending) this.pending.add(engine);
+    }
   }
 }
