@@ -92,7 +92,10 @@ export class Rig {
   }
 
   #spawn(name: 'simulator' | 'ws', args: string[]): ChildProcess {
-    const child = spawn(process.execPath, [entry, name, ...args], { env: this.#env(), stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [entry, name, ...args], {
+      env: this.#env(),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     child.stderr?.on('data', (data: Buffer) => {
       this.stderr[name] += data.toString();
     });
@@ -222,5 +225,8 @@ export function difference(got: RawMessage[], want: RawMessage[]): { extra: stri
     if (count > 0) missing.push(`${count}x ${text}`);
     if (count < 0) extra.push(`${-count}x ${text}`);
   }
-  return { extra, missing };
+  // A handful is enough to see what happened; the count of all comes first.
+  const short = (list: string[]) =>
+    list.length <= 4 ? list : [`${list.length} in all`, ...list.slice(0, 2), ...list.slice(-2)];
+  return { extra: short(extra), missing: short(missing) };
 }

@@ -2,7 +2,8 @@
  * The way into the event log: records in the order in which they were given, one commit at a time.
  * Guarantees: nothing is dropped, a failed commit is tried again with the same records; a record counts only when its commit is
  * durable; the last record of each partition in a commit carries how many provider messages that partition holds (header
- * `counts`), so the counters of a run survive any death exactly; a fenced writer ends the process (design 5).
+ * `counts`) and how far it reaches (`mark`), so counters and marks of a run survive any death exactly; a fenced writer ends
+ * the process (design 5).
  */
 
 import type { LogWriter, NewRecord } from '../../lib/log/port.ts';
@@ -16,6 +17,8 @@ export interface Slot {
   readonly counts: Map<string, number>;
   /** Market ms of the newest record given. */
   lastRecordMs: number;
+  /** Newest provider time (ms) of a trade or quote committed here; 0 when there is none. */
+  markMs: number;
 }
 
 export interface Outgoing {
@@ -25,6 +28,8 @@ export interface Outgoing {
   timestampMs: number;
   /** Channel under which the record counts as a provider message; absent for our own records. */
   counted?: string;
+  /** Provider time (ms) when the record proves that everything sent before it was accepted: trades and quotes. */
+  markMs?: number;
   /** Further headers. */
   headers?: Record<string, string>;
   onDurable?: () => void;
@@ -181,6 +186,8 @@ export class Publisher {
     const records = batch.map((item, index): NewRecord => {
       const { slot } = item;
       last.set(slot, index);
+      // A provider time ahead of our own clock would hide a gap behind it.
+      if (item.markMs !== undefined) slot.markMs = Math.max(slot.markMs, Math.min(item.markMs, item.timestampMs));
       if (item.counted !== undefined) slot.counts.set(item.counted, (slot.counts.get(item.counted) ?? 0) + 1);
       return {
         topic: slot.topic,
@@ -194,7 +201,8 @@ export class Publisher {
     for (const [slot, index] of last) {
       if (slot.counts.size === 0) continue;
       const record = records[index] as NewRecord;
-      record.headers = { ...record.headers, counts: encodeCounts(slot.counts) };
+      const mark = slot.markMs > 0 ? { mark: String(slot.markMs) } : {};
+      record.headers = { ...record.headers, counts: encodeCounts(slot.counts), ...mark };
     }
     return records;
   }

@@ -71,6 +71,7 @@ export class Slots {
         partition,
         counts: new Map<string, number>(),
         lastRecordMs: 0,
+        markMs: 0,
       }));
       this.#slots.set(role, slots);
     }
@@ -170,6 +171,8 @@ export class RecordMaker {
         'utf8',
       ),
       timestampMs: this.#clock.nowMs(),
+      // Only what the provider sends in order proves that the rest was read: not bars, corrections or cancels.
+      ...(role === undefined && (channel === 'trades' || channel === 'quotes') ? { markMs: time.ms } : {}),
       ...(counter === undefined ? {} : { counted: counter }),
     };
   }

@@ -39,6 +39,7 @@ export async function recover(
       if (record.headers.counts !== undefined) {
         slot.counts.clear();
         for (const [channel, count] of decodeCounts(record.headers.counts)) slot.counts.set(channel, count);
+        slot.markMs = Number(record.headers.mark ?? 0);
       }
       if (isOrders && value !== undefined) orderEvents.push(orderEventIdentity(account, value.payload));
     }

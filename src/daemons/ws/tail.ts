@@ -16,7 +16,7 @@ export const LATE_PRINT_NS = 15_000_000_000n;
 export const BAR_LOOKBACK_NS = 300_000_000_000n;
 /** Our stamps are the Clock's now; events may be stamped a little ahead of it by a skewed provider. */
 const SKEW_MS = 5_000;
-const FIRST_WINDOW = 256n;
+const FIRST_WINDOW = 16n;
 
 const valueSchema = z.object({
   event_ts: z.string(),
@@ -98,19 +98,6 @@ export interface LaneTail {
   bars: { symbol: string; time: string; payload: Record<string, unknown>; revision: number }[];
 }
 
-const newest = (records: readonly TailRecord[]): bigint | undefined => {
-  let mark: bigint | undefined;
-  for (const { record, eventNs, value } of records) {
-    if (eventNs === undefined || value === undefined || value.channel === 'bars' || value.channel === 'updatedBars')
-      continue;
-    // A provider time ahead of our own clock would hide a gap behind it.
-    const stampNs = BigInt(record.timestampMs + 1) * NS_PER_MS;
-    const at = eventNs < stampNs ? eventNs : stampNs;
-    if (mark === undefined || at > mark) mark = at;
-  }
-  return mark;
-};
-
 /** The tail of partition p of trades, quotes and bars. */
 export async function readLaneTail(
   log: EventLog,
@@ -119,8 +106,12 @@ export async function readLaneTail(
 ): Promise<LaneTail> {
   const tail: LaneTail = { markNs: undefined, trades: [], quotes: new CountedSet(), bars: [] };
   for (const topic of [topics.trades, topics.quotes, topics.bars]) {
-    const mark = newest(await readLast(log, { topic, partition }, 64));
-    if (mark !== undefined && (tail.markNs === undefined || mark > tail.markNs)) tail.markNs = mark;
+    const last = (await readLast(log, { topic, partition }, 1)).at(-1);
+    // Not the newest event time: progress goes on while a mute socket brings nothing.
+    const markMs = last?.record.headers.mark;
+    if (markMs === undefined || !/^\d{1,16}$/.test(markMs)) continue;
+    const mark = BigInt(markMs) * NS_PER_MS;
+    if (tail.markNs === undefined || mark > tail.markNs) tail.markNs = mark;
   }
   const { markNs } = tail;
   if (markNs === undefined) return tail;

@@ -1,0 +1,100 @@
+/**
+ * The way of a record from lane to log, put together: lanes with their spool, records, the publisher, and the counters of what
+ * is durable.
+ */
+import type { Logger } from 'pino';
+import type { LogWriter } from '../../lib/log/port.ts';
+import type { EnvelopeWriter } from '../../lib/market/envelopeText.ts';
+import type { Clock } from '../../lib/service/clock.ts';
+import { codeOf, type TorghutError } from '../../lib/service/errors.ts';
+import type { Journal } from './journal.ts';
+import { Lane } from './lane.ts';
+import type { WsMetrics } from './metrics.ts';
+import { type Outgoing, Publisher } from './publisher.ts';
+import { RecordMaker, type Slots } from './records.ts';
+import { SpoolFifo } from './spoolFifo.ts';
+import type { WsConfig } from './variables.ts';
+
+/** A waiting line does not fill the queue beyond so many records, so that live and old ones share the memory bound. */
+const MAX_QUEUED = 20_000;
+
+export interface Delivery {
+  publisher: Publisher;
+  records: RecordMaker;
+  lanes: Lane[];
+  /** Provider messages durable in the log, over the life of the run, by channel. */
+  acknowledged: ReadonlyMap<string, number>;
+  spooledBytes(): number;
+}
+
+export function createDelivery(options: {
+  config: WsConfig;
+  clock: Clock;
+  log: Logger;
+  random: () => number;
+  writer: LogWriter;
+  /** With the counters that were recovered. */
+  slots: Slots;
+  envelopes: EnvelopeWriter;
+  journal: Journal;
+  metrics: WsMetrics;
+  spoolFolder: string;
+  onFatal(error: TorghutError): void;
+}): Delivery {
+  const { config, slots, metrics, log, envelopes } = options;
+  // Version 1 of the order events is a copy of version 2.
+  const isCounted = (topic: string) => topic !== config.TOPIC_TRADE_UPDATES;
+  const acknowledged = new Map<string, number>();
+  const add = (channel: string, count: number) => acknowledged.set(channel, (acknowledged.get(channel) ?? 0) + count);
+  for (const slot of slots.all()) {
+    if (isCounted(slot.topic)) for (const [channel, count] of slot.counts) add(channel, count);
+  }
+  const onDurable = (records: readonly Outgoing[]) => {
+    const perTopic = new Map<string, number>();
+    for (const { slot, counted } of records) {
+      perTopic.set(slot.topic, (perTopic.get(slot.topic) ?? 0) + 1);
+      if (counted !== undefined && isCounted(slot.topic)) add(counted, 1);
+    }
+    for (const [topic, count] of perTopic) metrics.produced.inc({ topic }, count);
+  };
+  const publisher = new Publisher({
+    writer: options.writer,
+    headers: {
+      schema: 'torghut.envelope.v2',
+      producer: 'torghut-ws',
+      producer_epoch: String(envelopes.producerEpochMs),
+    },
+    commitMs: config.INGEST_COMMIT_MS,
+    commitRecords: config.INGEST_COMMIT_RECORDS,
+    maxBytes: config.INGEST_QUEUE_BYTES,
+    random: options.random,
+    onCommit: ({ records, ms, error }) => {
+      metrics.commitSeconds.observe(ms / 1_000);
+      if (error === undefined) return onDurable(records);
+      metrics.commitErrors.inc({ error_class: codeOf(error) ?? 'unknown' });
+      log.warn({ code: codeOf(error), records: records.length }, 'a commit failed');
+    },
+    onFatal: (error) => {
+      log.error({ code: error.code, why: error.why }, error.what);
+      options.onFatal(error);
+    },
+  });
+
+  const records = new RecordMaker(slots, envelopes, options.clock);
+  let spooled = 0;
+  // Half of the memory bound is the queue's way to the log, half is shared by the waiting lines.
+  const memoryBytes = config.INGEST_QUEUE_BYTES / 2 / slots.partitions;
+  const lanes = Array.from({ length: slots.partitions }, (_, partition) => {
+    const fifo = new SpoolFifo({
+      folder: options.spoolFolder,
+      name: `market-${partition}`,
+      memoryBytes,
+      mayGrow: (bytes) => spooled + bytes <= config.INGEST_SPOOL_BYTES,
+      onDiskBytes: (bytes) => {
+        spooled += bytes;
+      },
+    });
+    return new Lane({ partition, publisher, records, journal: options.journal, maxQueued: MAX_QUEUED, fifo });
+  });
+  return { publisher, records, lanes, acknowledged, spooledBytes: () => spooled };
+}

@@ -1,0 +1,104 @@
+/** The two streams of ws with what each of their events sets off. */
+import type { Logger } from 'pino';
+import { createMarketStream, type MarketStream } from '../../lib/alpaca/marketStream.ts';
+import { createOrderStream, type OrderStream } from '../../lib/alpaca/orderStream.ts';
+import { sessionOf } from '../../lib/market/calendar.ts';
+import type { Clock } from '../../lib/service/clock.ts';
+import type { DeadLetters } from './deadLetters.ts';
+import type { Forwarder } from './forwarder.ts';
+import type { WsMetrics } from './metrics.ts';
+import type { OrderEvents } from './orderEvents.ts';
+import type { ProgressTeller } from './progress.ts';
+import type { StatusReporter } from './statusReporter.ts';
+import type { WsConfig } from './variables.ts';
+
+/** Machine ms between pings on the order stream, which carries no progress. */
+const ORDER_PING_MS = 5_000;
+/** Machine ms for the answer to the authentication (spec ingest 1.2). */
+const AUTH_TIMEOUT_MS = 10_000;
+
+/** Is market data of this feed to be expected now? */
+export function isFeedActive(feed: WsConfig['ALPACA_FEED'], clock: Clock): boolean {
+  const session = sessionOf(clock.nowNs());
+  switch (feed) {
+    case 'test':
+      return true;
+    case 'overnight':
+      return session === 'overnight';
+    case 'iex':
+      return session === 'regular';
+    default:
+      return session === 'regular' || session === 'pre' || session === 'post';
+  }
+}
+
+export interface StreamParts {
+  config: WsConfig;
+  component: string;
+  orderComponent: string;
+  clock: Clock;
+  log: Logger;
+  random: () => number;
+  forwarder: Forwarder;
+  orderEvents: OrderEvents;
+  progress: ProgressTeller;
+  status: StatusReporter;
+  deadLetters: DeadLetters;
+  metrics: WsMetrics;
+  onReconnect(): void;
+}
+
+export function createStreams(parts: StreamParts): { market: MarketStream; orders: OrderStream | undefined } {
+  const { config, clock, log, forwarder, orderEvents, progress, status, deadLetters, metrics } = parts;
+  const common = {
+    key: config.key,
+    secret: config.secret,
+    clock,
+    random: parts.random,
+    reconnectBaseMs: config.RECONNECT_BASE_MS,
+    reconnectMaxMs: config.RECONNECT_MAX_MS,
+    pongTimeoutMs: config.INGEST_PONG_TIMEOUT_MS,
+    authTimeoutMs: AUTH_TIMEOUT_MS,
+  };
+  const feed = config.ALPACA_FEED;
+  const market = createMarketStream({
+    ...common,
+    url: `${config.ALPACA_STREAM_URL}/${feed === 'overnight' ? 'v1beta1' : 'v2'}/${feed}`,
+    channels: config.ALPACA_MARKET_DATA_CHANNELS,
+    symbols: config.symbols,
+    batchSize: config.SUBSCRIBE_BATCH_SIZE,
+    encoding: config.ALPACA_STREAM_ENCODING,
+    pingMs: config.pingMs,
+    readIdleMs: config.ALPACA_MARKET_DATA_READ_IDLE_TIMEOUT_MS,
+    isSessionActive: () => isFeedActive(feed, clock),
+    onState: (change) => {
+      forwarder.onState(change);
+      if (change.end) parts.onReconnect();
+    },
+    onMessage: (message) => forwarder.onMessage(message),
+    onBadFrame: (reason, text, detail) => deadLetters.write(reason, text, detail, ''),
+    onPong: (sentNs) => progress.proven(sentNs),
+    onNotice: (errorClass, code, message) => {
+      log.warn({ errorClass, code }, message);
+      status.say(parts.component, 'degraded', { errorClass, ...(code === undefined ? {} : { code }), detail: message });
+    },
+  });
+  if (!config.isOrderStreamOn || config.ALPACA_TRADE_STREAM_URL === undefined) return { market, orders: undefined };
+  const orders = createOrderStream({
+    ...common,
+    url: config.ALPACA_TRADE_STREAM_URL,
+    pingMs: ORDER_PING_MS,
+    onState: (change) => {
+      log[change.end ? 'warn' : 'info']({ from: change.from, to: change.to, ...change.end }, 'order stream');
+      if (change.end) metrics.connectErrors.inc({ stream: 'orders', error_class: change.end.errorClass });
+      if (change.to === 'ready') metrics.connects.inc({ stream: 'orders' });
+      status.change(parts.orderComponent, change);
+    },
+    onUpdate: (raw) => {
+      forwarder.received.trade_updates = (forwarder.received.trade_updates ?? 0) + 1;
+      orderEvents.receive(raw);
+    },
+    onBadFrame: (text, detail) => deadLetters.write('json', text, detail, ''),
+  });
+  return { market, orders };
+}
