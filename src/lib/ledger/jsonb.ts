@@ -86,6 +86,7 @@ function entriesOf(value: object, path: string): [string, unknown][] {
 export function toJsonb(value: unknown, options: JsonbOptions = {}): Jsonb {
   const { bytes = 'error', maxDepth = DEFAULT_DEPTH, maxBytes = DEFAULT_BYTES } = options;
   const open = new Set<object>();
+  // A lower bound of the size, to stop early on huge values; the exact size is checked at the end.
   let written = 0;
   const emit = (text: string, path: string): string => {
     written += text.length;
@@ -140,15 +141,12 @@ export function toJsonb(value: unknown, options: JsonbOptions = {}): Jsonb {
     return out;
   };
 
-  const walkList = (list: unknown[], path: string, depth: number): string => {
-    emit('[]', path);
-    return `[${list.map((entry, index) => emit(',', path) && walk(entry, `${path}[${index}]`, depth + 1)).join(',')}]`;
-  };
+  const walkList = (list: unknown[], path: string, depth: number): string =>
+    `[${list.map((entry, index) => walk(entry, `${path}[${index}]`, depth + 1)).join(',')}]`;
 
   const walkEntries = (entries: [string, unknown][], path: string, depth: number): string => {
     const seen = new Set<string>();
     const parts: string[] = [];
-    emit('{}', path);
     for (const [rawKey, entry] of entries) {
       const key = cleanText(rawKey);
       const at = childPath(path, key);
@@ -156,8 +154,8 @@ export function toJsonb(value: unknown, options: JsonbOptions = {}): Jsonb {
       if (entry === undefined) continue;
       if (seen.has(key)) refuse(at, 'two keys are equal once cleaned for Postgres');
       seen.add(key);
-      const name = emit(`${JSON.stringify(key)}:,`, at).slice(0, -1);
-      parts.push(`${name}${walk(entry, at, depth + 1)}`);
+      const name = emit(JSON.stringify(key), at);
+      parts.push(`${name}:${walk(entry, at, depth + 1)}`);
     }
     return `{${parts.join(',')}}`;
   };
