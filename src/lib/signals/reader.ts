@@ -121,14 +121,14 @@ export function createSignalReader(options: SignalReaderOptions): SignalReader {
       // The newest revision of each bar first, then the newest bar that has a price.
       const found = await query(
         priceSchema,
-        `SELECT symbol, toString(max(event_ms)) AS event_ms, argMax(c, event_ms) AS c FROM (
-  SELECT symbol, toUnixTimestamp64Milli(event_ts) AS event_ms, argMax(tuple(c), revision).1 AS c
+        `SELECT symbol, toString(max(bar_ms)) AS event_ms, argMax(bar_close, bar_ms) AS c FROM (
+  SELECT symbol, toUnixTimestamp64Milli(event_ts) AS bar_ms, argMax(tuple(c), revision).1 AS bar_close
   FROM ${database}.ta_microbars
   WHERE symbol IN {symbols:Array(String)} AND window_size = 'PT1S' AND run_id = {run:String}
     AND event_ts <= fromUnixTimestamp64Milli({now:Int64}, 'UTC')
     AND event_ts >= fromUnixTimestamp64Milli({oldest:Int64}, 'UTC')
   GROUP BY symbol, event_ts
-) WHERE c IS NOT NULL GROUP BY symbol`,
+) WHERE bar_close IS NOT NULL GROUP BY symbol`,
         { symbols: [...symbols], run: runId, now: nowMs, oldest: nowMs - lookbackMs },
       );
       // The one crossing from double to decimal: the shortest text of the double is the price as the provider wrote it.
