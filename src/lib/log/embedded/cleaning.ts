@@ -4,12 +4,19 @@
  * topic keeps them; compaction never removes the newest record of a key (a tombstone after a day), nor changes an offset.
  */
 import type { LogRecord, TopicPartition, TopicSpec } from '../port.ts';
-import { decodeBatch, encodeBatch, readBatchHead } from './batch.ts';
+import { decodeBatch, encodeBatch, MAX_BATCH_BYTES, readBatchHead } from './batch.ts';
 import type { Store } from './environment.ts';
+import type { WriteSize } from './headroom.ts';
 import { batchKey, batchRangeEnd, lastOffsetOfBatchKey } from './layout.ts';
 import { newestOfKeyEntry, put, readHead, remove, type StreamHead, writeHead } from './stream.ts';
 
-const BATCHES_PER_STEP = 64;
+const BATCHES_PER_STEP = 16;
+/** Upper bound of what one step writes again. */
+export const cleaningSize: WriteSize = {
+  bytes: BATCHES_PER_STEP * MAX_BATCH_BYTES,
+  batches: BATCHES_PER_STEP,
+  entries: 0,
+};
 /** A pass begins when over half of the records, and at least this many, are old. */
 const MIN_OLD_RECORDS = 64;
 /** How long a tombstone stays for readers that lag (Kafka's delete.retention.ms), market ms. */

@@ -9,13 +9,14 @@
  * - A reader never takes the writer's lock: opening for writing does (lmdb-js opens its database in a write transaction), so
  *   readers open read-only and wait until a writer has created the file. Read transactions end with each read, so an idle or
  *   stopped reader pins no pages.
- * - On a full disk a write throws `log_full`, reads go on, later writes work when there is space.
+ * - On a full disk a write throws `log_full`, reads go on, later writes work when there is space (headroom.ts).
  */
 import { existsSync, type FSWatcher, mkdirSync, statSync, watch } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { open, type RootDatabase } from 'lmdb';
 import { codeOf, TorghutError } from '../../service/errors.ts';
+import { Headroom, type WriteSize } from './headroom.ts';
 import { takeWriterLock } from './writer-lock.ts';
 
 /** The database of an environment: binary keys (layout.ts) to binary values. */
@@ -32,6 +33,8 @@ const options = {
   maxReaders: MAX_READERS,
   overlappingSync: false,
 } as const;
+
+const smallWrite: WriteSize = { bytes: 65_536, batches: 0, entries: 0 };
 
 /** ENOSPC, EDQUOT, EFBIG as lmdb-js and Node name them, and LMDB's own full map; EIO is LMDB's word for a short write. */
 const fullCodes = new Set(['28', 'ENOSPC', '122', 'EDQUOT', '27', 'EFBIG', '-30792', '5', 'EIO']);
@@ -54,6 +57,7 @@ export class Environment {
   #mode: 'read' | 'write' = 'read';
   /** Set while the store changes from read-only to writable, or back after a failed write. */
   #isReopening = false;
+  #headroom: Headroom | undefined;
   #references = 0;
   #queue: Promise<unknown> = Promise.resolve();
   #watcher: FSWatcher | undefined;
@@ -90,10 +94,11 @@ export class Environment {
 
   /**
    * Runs `body` in one write transaction; writes of one process run one after the other.
+   * @param size upper bound of what an owner's only writer will write; without it a few small entries
    * @throws what `body` throws (nothing is written then), `log_full`, `log_locked`
    */
-  write<T>(body: (store: Store) => T): Promise<T> {
-    const run = this.#queue.then(() => this.#writeNow(body));
+  write<T>(body: (store: Store) => T, size?: WriteSize): Promise<T> {
+    const run = this.#queue.then(() => this.#writeNow(body, size));
     this.#queue = run.catch(() => undefined);
     return run;
   }
@@ -118,9 +123,7 @@ export class Environment {
     if (environments.get(this.path) === this) environments.delete(this.path);
     this.#watcher?.close();
     this.#watcher = undefined;
-    const store = this.#store;
-    this.#store = undefined;
-    await store?.close();
+    await this.#closeStore();
   }
 
   #openForReading(): Store | undefined {
@@ -134,13 +137,15 @@ export class Environment {
     return this.#store;
   }
 
-  async #writeNow<T>(body: (store: Store) => T): Promise<T> {
+  async #writeNow<T>(body: (store: Store) => T, size: WriteSize | undefined): Promise<T> {
     let isInBody = false;
     try {
       mkdirSync(this.path, { recursive: true });
       const release = await takeWriterLock(this.path);
       try {
         const store = await this.#openForWriting();
+        this.#headroom ??= new Headroom(this.path);
+        this.#headroom.take(store, size ?? smallWrite, size !== undefined);
         let result: { value: T } | undefined;
         isInBody = true;
         // The callback must return nothing thenable: lmdb-js would keep the transaction open and wait for it.
@@ -176,6 +181,8 @@ export class Environment {
   }
 
   async #closeStore(): Promise<void> {
+    this.#headroom?.close();
+    this.#headroom = undefined;
     const store = this.#store;
     if (!store) return;
     this.#isReopening = true;

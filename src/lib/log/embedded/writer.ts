@@ -9,9 +9,11 @@ import { fencedError, refusedError, TorghutError, usageError } from '../../servi
 import { machineMs } from '../../service/machine.ts';
 import { partitionOfKey } from '../partition.ts';
 import type { Commit, CommitResult, LogWriter, NewRecord, TopicSpec } from '../port.ts';
+import { MAX_BATCH_BYTES, MAX_BATCH_RECORDS, recordBytes } from './batch.ts';
 import { type Catalogue, ownerOf } from './catalogue.ts';
-import { cleanPartition } from './cleaning.ts';
+import { cleaningSize, cleanPartition } from './cleaning.ts';
 import type { Environment, Store } from './environment.ts';
+import type { WriteSize } from './headroom.ts';
 import { checkedName, epochKey } from './layout.ts';
 import { putGroupOffsets } from './offsets.ts';
 import { append, put } from './stream.ts';
@@ -27,6 +29,20 @@ interface PartitionWrite {
   spec: TopicSpec;
   partition: number;
   records: NewRecord[];
+}
+
+/** Upper bound of what a commit writes. */
+function sizeOf(writes: readonly PartitionWrite[], commit: Commit): WriteSize {
+  const size: WriteSize = { bytes: 0, batches: 0, entries: commit.groupOffsets?.offsets.length ?? 0 };
+  for (const { spec, records } of writes) {
+    let bytes = 0;
+    for (const record of records) bytes += recordBytes(record);
+    size.bytes += bytes;
+    size.batches +=
+      1 + Math.min(records.length, Math.ceil((2 * bytes) / MAX_BATCH_BYTES + records.length / MAX_BATCH_RECORDS));
+    size.entries += 1 + (spec.cleanup === 'delete' ? 0 : records.length);
+  }
+  return size;
 }
 
 export class EmbeddedWriter implements LogWriter {
@@ -65,16 +81,19 @@ export class EmbeddedWriter implements LogWriter {
     this.#checkOpen();
     const writes = this.#route(commit.records);
     if (commit.groupOffsets) checkedName('group', commit.groupOffsets.groupId);
-    const result = await this.#environment.write((store): CommitResult => {
-      this.#checkEpoch(store);
-      const firstOffsets = writes.map(({ spec, partition, records }) => {
-        const of = { topic: spec.name, partition };
-        const offset = append(store, of, records, spec.cleanup !== 'delete');
-        return { ...of, offset, count: records.length };
-      });
-      if (commit.groupOffsets) putGroupOffsets(store, commit.groupOffsets, this.#clock.nowNs());
-      return { firstOffsets };
-    });
+    const result = await this.#environment.write(
+      (store): CommitResult => {
+        this.#checkEpoch(store);
+        const firstOffsets = writes.map(({ spec, partition, records }) => {
+          const of = { topic: spec.name, partition };
+          const offset = append(store, of, records, spec.cleanup !== 'delete');
+          return { ...of, offset, count: records.length };
+        });
+        if (commit.groupOffsets) putGroupOffsets(store, commit.groupOffsets, this.#clock.nowNs());
+        return { firstOffsets };
+      },
+      sizeOf(writes, commit),
+    );
     this.#cleanLater();
     return result;
   }
@@ -154,7 +173,7 @@ export class EmbeddedWriter implements LogWriter {
         isMore = await this.#environment.write((store) => {
           this.#checkEpoch(store);
           return cleanPartition(store, spec, { topic: spec.name, partition }, this.#clock.nowMs());
-        });
+        }, cleaningSize);
       }
     }
     // Slots of dead readers keep their snapshot's pages from being used again.
