@@ -122,6 +122,8 @@ export function advanceOrder(current: OrderProgress, report: ProgressReport): Ad
     report.updatedAtMs === undefined ||
     report.updatedAtMs > current.brokerUpdatedAtMs;
   const isOlder = !isNewer && (report.updatedAtMs as number) < (current.brokerUpdatedAtMs as number);
+  /** Nothing else may be new, but the broker touched the order: remember when. */
+  const movesTime = isNewer && report.updatedAtMs !== undefined;
   const hasMore = report.filledQty.gt(current.brokerFilledQty);
   const hasLess = report.filledQty.lt(current.brokerFilledQty);
   const filled = hasMore ? report.filledQty : current.brokerFilledQty;
@@ -140,7 +142,7 @@ export function advanceOrder(current: OrderProgress, report: ProgressReport): Ad
       if (hasLess && isNewer && report.updatedAtMs !== undefined) {
         return { verdict: 'contradiction', next: stay(), why: `filled quantity shrank to ${report.filledQty}` };
       }
-      return { verdict: 'same' };
+      return movesTime ? { verdict: 'applied', next: stay() } : { verdict: 'same' };
     }
     // Late word of an earlier state, or a fill that crossed the cancel: the quantity counts, the state stays.
     if (!isFinalState(reported) && (isOlder || !isNewer || report.updatedAtMs === undefined)) {
@@ -172,6 +174,7 @@ export function advanceOrder(current: OrderProgress, report: ProgressReport): Ad
   if (!isNewer && rank(state) < rank(current.state)) {
     return hasMore ? { verdict: 'applied', next: stay() } : { verdict: 'stale' };
   }
-  if (!hasMore && state === current.state && report.status === current.brokerStatus) return { verdict: 'same' };
+  const saysNothingNew = !hasMore && state === current.state && report.status === current.brokerStatus;
+  if (saysNothingNew && !movesTime) return { verdict: 'same' };
   return { verdict: 'applied', next: progress(state, report.status) };
 }
