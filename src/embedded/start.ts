@@ -68,7 +68,7 @@ async function startChild(home: string, name: StoreName, deadline: number): Prom
   const cli = cliCommand();
   const child = spawn(cli.file, [...cli.args, 'embedded', name, '--home', home], {
     stdio: ['pipe', 'ignore', log],
-    env: { ...process.env, TORGHUT_PARENT: 'stdin', UV_THREADPOOL_SIZE: process.env.UV_THREADPOOL_SIZE ?? '16' },
+    env: { ...process.env, TORGHUT_PARENT: 'stdin', UV_THREADPOOL_SIZE: process.env.UV_THREADPOOL_SIZE ?? '32' },
     // Ctrl-C in the terminal ends us, and we end it after the last query.
     detached: true,
   });

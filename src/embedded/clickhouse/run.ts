@@ -20,7 +20,7 @@ import { createFront } from './front.ts';
 export const clickHouseUser = 'torghut';
 
 /** Threads that the command asks Node for: room for reads, inserts and control statements side by side. */
-export const enginePoolThreads = 16;
+export const enginePoolThreads = 32;
 
 export interface EmbeddedClickHouseOptions {
   home: string;

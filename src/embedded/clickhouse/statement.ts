@@ -137,14 +137,14 @@ export function readStatement(sql: string): Statement {
       const word = token.text.toUpperCase();
       if (word === 'SELECT' || word === 'WITH' || word === 'INFILE') isData = false;
       else if (word === 'VALUES') {
-        return { kind: 'insert', verb, end: token.start, data: { format: 'Values', start: token.end } };
+        return { kind: 'insert', verb, end, data: { format: 'Values', start: token.end } };
       } else if (word === 'FORMAT') {
         const name = nextToken(sql, token.end);
         if (name.kind === 'word') {
           return {
             kind: 'insert',
             verb,
-            end: token.start,
+            end,
             data: { format: name.text, start: dataStart(sql, name.end) },
           };
         }

@@ -7,6 +7,7 @@
  * - Written twice is harmless: equal keys with equal content.
  */
 import { Readable } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client';
 import type { StoreRow } from './rows.ts';
 import { timeText } from './rows.ts';
@@ -46,12 +47,14 @@ export function createSignalWriter(options: SignalWriterOptions): SignalWriter {
     if (rows.length === 0) return;
     const text = `${rows.map((row) => row.head + tail).join('\n')}\n`;
     const client = await options.client();
-    await client.insert({
-      table: `${options.database}.${table.name}`,
+    // `exec` takes the text as it is; `insert` would take objects and turn each into text once more.
+    const { stream } = await client.exec({
+      query: `INSERT INTO ${options.database}.${table.name} FORMAT JSONEachRow`,
       values: Readable.from([Buffer.from(text, 'utf8')], { objectMode: false }),
-      format: 'JSONEachRow',
       clickhouse_settings: settings,
     });
+    stream.resume();
+    await finished(stream);
   };
 
   return {
