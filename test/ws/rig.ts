@@ -230,3 +230,34 @@ export function difference(got: RawMessage[], want: RawMessage[]): { extra: stri
     list.length <= 4 ? list : [`${list.length} in all`, ...list.slice(0, 2), ...list.slice(-2)];
   return { extra: short(extra), missing: short(missing) };
 }
+
+/**
+ * Merges trades, quotes and bars of each partition as ta does, by (running maximum of the stamps, topic, offset), and tells how
+ * far a trade lies behind the newest event before it at most (ms). What is over 15 s late misses its bar for good.
+ */
+export async function worstLatenessMs(of: Rig): Promise<number> {
+  const inputs = [await of.records('trades'), await of.records('quotes'), await of.records('bars')];
+  const lines = new Map<number, { stamp: number; input: number; record: LogRecord }[]>();
+  for (const [input, records] of inputs.entries()) {
+    const highest = new Map<number, number>();
+    for (const record of records) {
+      const stamp = Math.max(highest.get(record.partition) ?? 0, record.timestampMs);
+      highest.set(record.partition, stamp);
+      const line = lines.get(record.partition) ?? [];
+      line.push({ stamp, input, record });
+      lines.set(record.partition, line);
+    }
+  }
+  let worst = 0;
+  for (const line of lines.values()) {
+    line.sort((a, b) => a.stamp - b.stamp || a.input - b.input || Number(a.record.offset - b.record.offset));
+    let newest = 0;
+    for (const { input, record } of line) {
+      const { channel, event_ts } = JSON.parse(String(record.value)) as { channel: string; event_ts: string };
+      const at = Date.parse(event_ts);
+      if (channel === 'trades') worst = Math.max(worst, newest - at);
+      if (input < 2) newest = Math.max(newest, at);
+    }
+  }
+  return worst;
+}
