@@ -126,12 +126,17 @@ export interface Arrival {
  * A busy stretch of two symbols: trades with all sorts of conditions, quotes, minute bars with updates, corrections and
  * cancels; times in whole milliseconds so that equal ones occur.
  */
-export function randomMarket(seed: number, seconds: number, perSecond: number): Arrival[] {
+export function randomMarket(
+  seed: number,
+  seconds: number,
+  perSecond: number,
+  symbols: readonly string[] = ['AA', 'BB'],
+): Arrival[] {
   const random = seededRandom(seed);
   const arrivals: Arrival[] = [];
   const conditions = [[' '], [' '], [' ', 'F'], ['@', 'T'], [' ', 'B'], ['4'], ['Z'], [' ', 'L'], ['M']];
   let seq = 0;
-  for (const symbol of ['AA', 'BB']) {
+  for (const symbol of symbols) {
     let price = 100;
     let id = 0;
     for (let i = 0; i < seconds * perSecond; i++) {

@@ -148,10 +148,9 @@ class TaskSet {
         this.#log.info({ partition, isReplaying: task.core.isReplaying }, 'task started');
         await task.run(signal);
       } catch (error) {
-        if (signal.aborted)
-          this.#log.warn({ partition, err: describeError(error) }, 'the last commit of a task failed');
-        else if (!canTryAgain(error)) return this.#fail(error);
-        this.#log.warn({ partition, attempt, err: describeError(error) }, 'task is opened anew');
+        if (!signal.aborted && !canTryAgain(error)) return this.#fail(error);
+        const what = signal.aborted ? 'the last commit of a task failed' : 'the task is opened anew';
+        this.#log.warn({ partition, attempt, err: describeError(error) }, what);
       } finally {
         this.tasks.delete(partition);
       }
