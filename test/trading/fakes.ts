@@ -201,10 +201,11 @@ export class FakeWorld {
     return {
       decisions: {
         ...this.reads.decisions,
-        insert: ({ decision, decidedAtMs }) => {
+        insert: ({ decision, decidedAtMs, detail }) => {
           const known = this.rows.decisions.find((row) => row.decision.hash === decision.hash);
           if (known) return Promise.resolve({ inserted: false, id: known.decision.id, status: known.status });
           this.rows.decisions.push({ decision, status: 'planned', decidedAtMs, reasons: [] });
+          if (detail.includes('"risk_1"')) this.rows.events.push({ id: decision.id, stage: 'risk_1' });
           return Promise.resolve({ inserted: true, id: decision.id, status: 'planned' as const });
         },
         reject: (id, { reasons }) => settle(id, 'rejected', reasons),

@@ -120,8 +120,6 @@ async function insertScreened(
   nowMs: number,
 ): Promise<'known' | { reasons: readonly string[]; isHeld: boolean }> {
   const { decision } = item;
-  const inserted = await tx.decisions.insert({ decision, decidedAtMs: nowMs, detail: toJsonb(item.detail) });
-  if (!inserted.inserted) return 'known';
   const snapshot: RiskSnapshot = {
     nowMs,
     switches,
@@ -135,10 +133,12 @@ async function insertScreened(
     lastEntryAtMs: facts?.entryTimes.get(`${decision.strategyId} ${decision.symbol}`),
   };
   const { reasons, record } = screenDecision(decision, snapshot, limitsFor(settings, item.wish.entry));
-  const detail = toJsonb(record);
+  const detail = toJsonb({ ...item.detail, risk_1: record });
+  const inserted = await tx.decisions.insert({ decision, decidedAtMs: nowMs, detail });
+  if (!inserted.inserted) return 'known';
   const isHeld = isBlocked(reasons);
-  if (reasons.length === 0) await tx.decisions.addEvent(decision.id, { stage: 'risk_1', atMs: nowMs, detail });
-  else if (isHeld) await tx.decisions.block(decision.id, { reasons, atMs: nowMs, detail });
-  else await tx.decisions.reject(decision.id, { reasons, origin: 'risk', atMs: nowMs, detail });
+  const refusal = { reasons, atMs: nowMs, detail: toJsonb({ stage: 1, reasons }) };
+  if (isHeld) await tx.decisions.block(decision.id, refusal);
+  else if (reasons.length > 0) await tx.decisions.reject(decision.id, { ...refusal, origin: 'risk' });
   return { reasons, isHeld };
 }

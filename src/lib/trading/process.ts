@@ -5,10 +5,10 @@
  * never stops the batch.
  */
 import type { DecisionRow, Leadership, Ledger } from '../ledger/contract.ts';
-import { toJsonb } from '../ledger/jsonb.ts';
-import type { OrderDesk, SubmitOutcome } from '../orders/contract.ts';
+import { type Jsonb, toJsonb } from '../ledger/jsonb.ts';
+import type { OrderDesk } from '../orders/contract.ts';
 import type { Reviewer } from '../review/reviewer.ts';
-import { evaluateRisk } from '../risk/evaluate.ts';
+import { evaluateRisk, type RiskResult } from '../risk/evaluate.ts';
 import { isBlocked } from '../risk/gates.ts';
 import type { Decision } from '../risk/order.ts';
 import type { PriceView, RiskSnapshot, TradingSwitches } from '../risk/snapshot.ts';
@@ -23,8 +23,8 @@ import type { BrokerView, SignalSource } from './ports.ts';
 import type { SessionState } from './session.ts';
 import { limitsFor, type TradingSettings } from './settings.ts';
 
-/** Machine ms that account and positions may be old at risk #2; what was submitted since is added by hand. */
-const BOOK_FRESH_MS = 500;
+/** Machine ms that account, positions and prices may be old when an order is sent; what was submitted since is added by hand. */
+const FACTS_FRESH_MS = 1_000;
 
 export interface ProcessPorts {
   settings: TradingSettings;
@@ -67,6 +67,18 @@ export function endsCycle(error: unknown): boolean {
   return /^[0-9A-Z]{5}$/.test(codeOf(error) ?? '');
 }
 
+interface Facts {
+  book: Book;
+  prices: ReadonlyMap<string, PriceView>;
+}
+
+interface Refusal {
+  decision: Decision;
+  reasons: readonly string[];
+  origin: 'risk' | 'handler';
+  detail: Jsonb;
+}
+
 export async function processPlanned(
   rows: readonly DecisionRow[],
   context: ProcessContext,
@@ -76,85 +88,96 @@ export async function processPlanned(
   const { ledger, leadership, clock, log, broker, settings } = ports;
   const summary: ProcessSummary = { submitted: 0, unknown: 0, refused: [] };
   const entryTimes = new Map(context.entryTimes);
-  let book = context.book;
-  const prices = new Map<string, PriceView>();
   const symbols = [...new Set(rows.map((row) => row.decision.symbol))];
+  const refusals: Refusal[] = [];
+  let facts = await gather(context.book);
 
   for (const { decision } of rows) {
     if (signal.aborted) break;
     try {
       const review = await ports.reviewer.review({ decision, nowMs: clock.nowMs() }, signal);
-      if (book === undefined || machineMs() - book.readAtMachineMs > BOOK_FRESH_MS) {
-        book = await readBook(settings.accountLabel, ledger.read, broker);
-        prices.clear();
+      let result = await evaluate(decision, review.decision);
+      if (result.ok && machineMs() - facts.book.readAtMachineMs > FACTS_FRESH_MS) {
+        // Only what is about to be sent needs the newest facts; a refusal may rest on slightly older ones.
+        facts = await gather(undefined);
+        result = await evaluate(decision, review.decision);
       }
-      if (prices.size === 0) {
-        const lookback = settings.priceLookbackMinutes * 60_000;
-        const read = await ports.signals.newestPrices(symbols, clock.nowMs(), lookback);
-        for (const [symbol, price] of read) prices.set(symbol, price);
-      }
-      const entry = context.entries.get(decision.strategyName);
-      const scope = `${decision.strategyId} ${decision.symbol}`;
-      const lastEntryAtMs = context.fresh.has(decision.id)
-        ? entryTimes.get(scope)
-        : await ledger.read.decisions.newestEntryAtMs({ ...decision, exceptId: decision.id });
-      const snapshot: RiskSnapshot = {
-        nowMs: clock.nowMs(),
-        switches: context.switches,
-        session: context.session,
-        account: book.account,
-        position: positionOf(book, decision.symbol),
-        pending: book.pending,
-        price: prices.get(decision.symbol),
-        asset: await broker.asset(decision.symbol),
-        lastEntryAtMs,
-      };
-      const result = evaluateRisk(review.decision, snapshot, limitsFor(settings, entry));
       const detail = toJsonb({ reviewer: ports.reviewer.name, ...result.record });
-      if (!result.ok) {
-        await refuse(decision, result.refusal.reasons, detail);
-        continue;
-      }
-      await ledger.write(leadership, (tx) =>
-        tx.decisions.addEvent(decision.id, { stage: 'risk_2', atMs: snapshot.nowMs, detail }),
-      );
-      crashPoint('cycle.risk_done');
-      const outcome = await ports.desk.submit(result.order);
-      crashPoint('cycle.submitted');
-      count(outcome);
-      if (outcome.kind === 'submitted' || outcome.kind === 'unknown') {
-        book = withSubmitted(book, result.order.terms, snapshot.price?.price, result.record.isClosing);
-        if (decision.intent === 'entry') entryTimes.set(scope, snapshot.nowMs);
-      }
+      if (result.ok) await send(decision, result, detail);
+      else refusals.push({ decision, reasons: result.refusal.reasons, origin: 'risk', detail });
     } catch (error) {
       if (endsCycle(error)) throw error;
       const name = error instanceof TorghutError ? error.code : error instanceof Error ? error.name : 'unknown';
       log.error({ decision_id: decision.id, err: describeError(error) }, 'a decision failed');
-      await refuse(decision, [`decision_handler_error_${name}`], toJsonb({ error: describeError(error) }), 'handler');
+      const reasons = [`decision_handler_error_${name}`];
+      refusals.push({ decision, reasons, origin: 'handler', detail: toJsonb({ error: describeError(error) }) });
     }
   }
+  // One transaction for all: a crash before it leaves them planned, and the next cycle refuses them.
+  if (refusals.length > 0) await refuse(refusals);
   return summary;
 
-  function count(outcome: SubmitOutcome): void {
-    if (outcome.kind === 'submitted' || outcome.kind === 'unknown') summary[outcome.kind] += 1;
-    else if (outcome.kind !== 'duplicate') {
+  async function gather(book: Book | undefined): Promise<Facts> {
+    const lookback = settings.priceLookbackMinutes * 60_000;
+    const [taken, prices] = await Promise.all([
+      book ?? readBook(settings.accountLabel, ledger.read, broker),
+      ports.signals.newestPrices(symbols, clock.nowMs(), lookback),
+    ]);
+    return { book: taken, prices };
+  }
+
+  async function evaluate(planned: Decision, reviewed: Decision): Promise<RiskResult> {
+    const { strategyId, symbol, accountLabel } = planned;
+    const lastEntryAtMs = context.fresh.has(planned.id)
+      ? entryTimes.get(scopeOf(planned))
+      : await ledger.read.decisions.newestEntryAtMs({ accountLabel, strategyId, symbol, exceptId: planned.id });
+    const snapshot: RiskSnapshot = {
+      nowMs: clock.nowMs(),
+      switches: context.switches,
+      session: context.session,
+      account: facts.book.account,
+      position: positionOf(facts.book, symbol),
+      pending: facts.book.pending,
+      price: facts.prices.get(symbol),
+      asset: await broker.asset(symbol),
+      lastEntryAtMs,
+    };
+    return evaluateRisk(reviewed, snapshot, limitsFor(settings, context.entries.get(planned.strategyName)));
+  }
+
+  async function send(decision: Decision, result: RiskResult & { ok: true }, detail: Jsonb): Promise<void> {
+    const { order, record } = result;
+    await ledger.write(leadership, (tx) =>
+      tx.decisions.addEvent(decision.id, { stage: 'risk_2', atMs: record.atMs, detail }),
+    );
+    crashPoint('cycle.risk_done');
+    const outcome = await ports.desk.submit(order);
+    crashPoint('cycle.submitted');
+    if (outcome.kind === 'submitted' || outcome.kind === 'unknown') {
+      summary[outcome.kind] += 1;
+      const book = withSubmitted(facts.book, order.terms, record.price ?? undefined, record.isClosing);
+      facts = { ...facts, book };
+      if (decision.intent === 'entry') entryTimes.set(scopeOf(decision), record.atMs);
+    } else if (outcome.kind !== 'duplicate') {
       summary.refused.push({ reasons: outcome.reasons, isHeld: outcome.kind === 'blocked' });
     }
   }
 
-  async function refuse(
-    decision: Decision,
-    reasons: readonly string[],
-    detail: ReturnType<typeof toJsonb>,
-    origin: 'risk' | 'handler' = 'risk',
-  ): Promise<void> {
+  async function refuse(all: readonly Refusal[]): Promise<void> {
     const atMs = clock.nowMs();
-    const isHeld = origin === 'risk' && isBlocked(reasons);
-    const changed = await ledger.write(leadership, (tx) =>
-      isHeld
-        ? tx.decisions.block(decision.id, { reasons, atMs, detail })
-        : tx.decisions.reject(decision.id, { reasons, origin, atMs, detail }),
-    );
-    if (changed) summary.refused.push({ reasons, isHeld });
+    const changed = await ledger.write(leadership, async (tx) => {
+      const done: ProcessSummary['refused'] = [];
+      for (const { decision, reasons, origin, detail } of all) {
+        const isHeld = origin === 'risk' && isBlocked(reasons);
+        const isChanged = isHeld
+          ? await tx.decisions.block(decision.id, { reasons, atMs, detail })
+          : await tx.decisions.reject(decision.id, { reasons, origin, atMs, detail });
+        if (isChanged) done.push({ reasons, isHeld });
+      }
+      return done;
+    });
+    summary.refused.push(...changed);
   }
 }
+
+const scopeOf = (decision: Decision): string => `${decision.strategyId} ${decision.symbol}`;
