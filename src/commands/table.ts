@@ -21,17 +21,35 @@ export interface Noun {
   isHidden?: boolean;
 }
 
+const verb = (summary: string, load: () => Promise<CommandModule>): CommandEntry => ({ summary, load });
+
 const command = (summary: string, load: () => Promise<CommandModule>): Noun => ({
   summary,
   command: { summary, load },
 });
 
-const verb = (summary: string, load: () => Promise<CommandModule>): CommandEntry => ({ summary, load });
-
 export const nouns: Record<string, Noun> = {
   up: command('Run the whole pipeline on this machine', () => import('./up.ts')),
   simulator: command('An Alpaca-compatible exchange: market streams, history, trading', () => import('./simulator.ts')),
   ws: command('Daemon: forward the market and order streams into the event log', () => import('./ws.ts')),
+  ta: command('Daemon: micro-bars and indicators from the log, and the sink into ClickHouse', () => import('./ta.ts')),
+  trade: {
+    summary: 'Daemon: signals to decisions, risk and orders',
+    command: verb('Daemon: signals to decisions, risk and orders', () => import('./trade.ts')),
+    verbs: {
+      status: verb('What the trading daemon of a home does now', () => import('./trade-status.ts')),
+    },
+  },
+  strategy: {
+    summary: 'The strategy catalog',
+    verbs: {
+      validate: verb(
+        'Check a catalog file, every mistake with line and column',
+        () => import('./strategy-validate.ts'),
+      ),
+    },
+  },
+  config: command('Show the effective configuration and where each value came from', () => import('./config.ts')),
   clickhouse: {
     summary: 'The signal store',
     verbs: {

@@ -7,6 +7,9 @@ import { dirname, join } from 'node:path';
 import { formatTimestampNs } from '../../lib/market/time.ts';
 import { cliCommand } from '../../lib/service/cli-entry.ts';
 import { unreachableError } from '../../lib/service/errors.ts';
+import type { ServiceName } from '../../lib/service/home.ts';
+
+const accountLabel = 'paper';
 
 export interface ProfileInput {
   runId: string;
@@ -30,52 +33,69 @@ export function upStrategiesPath(): string {
   });
 }
 
-/** Settings of every child under `up` with its own simulator, as environment variables. */
-export function simulatorProfile(input: ProfileInput): Record<string, string> {
+export type ChildProfile = Partial<Record<ServiceName, Record<string, string>>>;
+
+/** Settings of each child under `up` with its own simulator, as environment variables. */
+export function simulatorProfile(input: ProfileInput): ChildProfile {
   const http = `http://127.0.0.1:${input.simulatorPort}`;
   const socket = `ws://127.0.0.1:${input.simulatorPort}`;
   const symbols = input.symbols.join(',');
+  // Both keys begin with SIM: that is what allows a loopback broker at all.
+  const keys = { APCA_API_KEY_ID: 'SIM-UP', APCA_API_SECRET_KEY: 'SIM-UP-LOCAL' };
+  const common = { TORGHUT_RUN_ID: input.runId, TORGHUT_CLOCK: input.clockFile };
   return {
-    TORGHUT_RUN_ID: input.runId,
-    TORGHUT_CLOCK: input.clockFile,
-    // Both key pairs begin with SIM: that is what allows a loopback broker at all.
-    APCA_API_KEY_ID: 'SIM-UP',
-    APCA_API_SECRET_KEY: 'SIM-UP-LOCAL',
-    APCA_API_BASE_URL: http,
-    APCA_DATA_API_BASE_URL: http,
-    ALPACA_STREAM_URL: socket,
-    ALPACA_BASE_URL: http,
-    ALPACA_TRADE_STREAM_URL: `${socket}/stream`,
-    ALPACA_FEED: 'sip',
-    ENABLE_TRADE_UPDATES: 'true',
-    TORGHUT_ACCOUNT_LABEL: 'paper',
-    SYMBOLS: symbols,
-    INGEST_START_TS: formatTimestampNs(input.startNs),
-    TA_COMMIT_INTERVAL_MS: '50',
-    TA_CLICKHOUSE_FLUSH_MS: '100',
-    TRADING_MODE: 'paper',
-    TRADING_LIVE_ENABLED: 'false',
-    TRADING_ENABLED: 'true',
-    TRADING_KILL_SWITCH_ENABLED: 'false',
-    TRADING_ALLOW_SHORTS: 'false',
-    TRADING_ACCOUNT_LABEL: 'paper',
-    TRADING_STRATEGY_CONFIG_PATH: upStrategiesPath(),
-    TRADING_STRATEGY_CONFIG_MODE: 'sync',
-    TRADING_STATIC_SYMBOLS: symbols,
-    TRADING_COOLDOWN_SECONDS: '5',
-    TRADING_POLL_MS: '1000',
-    TRADING_SUBMIT_LOOKUP_SECONDS: '3',
-    TRADING_BROKER_MUTATION_HTTP_TIMEOUT_SECONDS: '2',
-    TRADING_MAX_DECISION_AGE_SECONDS: '60',
-    TRADING_MAX_PRICE_AGE_SECONDS: '60',
+    simulator: common,
+    clickhouse: common,
+    postgres: common,
+    ws: {
+      ...common,
+      ...keys,
+      ALPACA_STREAM_URL: socket,
+      ALPACA_BASE_URL: http,
+      ALPACA_TRADE_STREAM_URL: `${socket}/stream`,
+      ALPACA_FEED: 'sip',
+      ENABLE_TRADE_UPDATES: 'true',
+      TORGHUT_ACCOUNT_LABEL: accountLabel,
+      SYMBOLS: symbols,
+      INGEST_START_TS: formatTimestampNs(input.startNs),
+    },
+    ta: { ...common, TA_COMMIT_INTERVAL_MS: '50' },
+    sink: { ...common, TA_CLICKHOUSE_FLUSH_MS: '100' },
+    trade: {
+      ...common,
+      ...keys,
+      APCA_API_BASE_URL: http,
+      APCA_DATA_API_BASE_URL: http,
+      TRADING_MODE: 'paper',
+      TRADING_ENABLED: 'true',
+      TRADING_KILL_SWITCH_ENABLED: 'false',
+      TRADING_ALLOW_SHORTS: 'false',
+      TRADING_ACCOUNT_LABEL: accountLabel,
+      TRADING_STRATEGY_CONFIG_PATH: upStrategiesPath(),
+      TRADING_STRATEGY_CONFIG_MODE: 'sync',
+      TRADING_STATIC_SYMBOLS: symbols,
+      TRADING_COOLDOWN_SECONDS: '5',
+      TRADING_POLL_MS: '1000',
+      TRADING_SUBMIT_LOOKUP_SECONDS: '3',
+      TRADING_BROKER_MUTATION_HTTP_TIMEOUT_SECONDS: '2',
+      TRADING_MAX_DECISION_AGE_SECONDS: '60',
+      TRADING_MAX_PRICE_AGE_SECONDS: '60',
+    },
   };
 }
 
+/** Settings of each child with a configured broker: everything comes from the environment. */
+export function accountProfile(runId: string): ChildProfile {
+  const common = { TORGHUT_RUN_ID: runId, TORGHUT_CLOCK: 'system' };
+  return { clickhouse: common, postgres: common, ws: common, ta: common, sink: common, trade: common };
+}
+
 /** The lines that say what the profile means, printed once at start. */
-export function describeProfile(profile: Record<string, string>): string[] {
+export function describeProfile(profile: ChildProfile): string[] {
+  const trade = profile.trade ?? {};
   return [
     'profile up: broker is the simulator started by this command; trading is enabled, kill switch off, mode paper',
-    `profile up: strategies ${profile.TRADING_STRATEGY_CONFIG_PATH}, cooldown ${profile.TRADING_COOLDOWN_SECONDS} s, ` +
-      `poll ${profile.TRADING_POLL_MS} market ms, decision age limit ${profile.TRADING_MAX_DECISION_AGE_SECONDS} market s`,
+    `profile up: strategies ${trade.TRADING_STRATEGY_CONFIG_PATH}, cooldown ${trade.TRADING_COOLDOWN_SECONDS} s, ` +
+      `poll ${trade.TRADING_POLL_MS} market ms, decision age limit ${trade.TRADING_MAX_DECISION_AGE_SECONDS} market s`,
   ];
 }

@@ -19,7 +19,7 @@ import { openDashboard, type RunningDashboard } from './dashboard.ts';
 import { finishRun, runOutNs } from './finish.ts';
 import { govern, tradeToRowLagMs } from './governor.ts';
 import { endLeftovers, refuseSecondUp } from './leftovers.ts';
-import { describeProfile, simulatorProfile } from './profile.ts';
+import { accountProfile, type ChildProfile, describeProfile, simulatorProfile } from './profile.ts';
 import { type Restart, type RunFile, writeRunFile } from './run-file.ts';
 import { withSignalStore, writeSummary } from './summary.ts';
 import { Supervisor } from './supervisor.ts';
@@ -122,26 +122,25 @@ class UpRun {
   private async startChildren(): Promise<void> {
     const { home, run, symbols, startNs, simulatorArgs, log } = this.options;
     const port = simulatorArgs === undefined ? 0 : await freePort();
-    const profile =
-      simulatorArgs === undefined
-        ? { TORGHUT_RUN_ID: run.run_id, TORGHUT_CLOCK: 'system' }
-        : simulatorProfile({
-            runId: run.run_id,
-            clockFile: homePaths.clock(home),
-            simulatorPort: port,
-            symbols,
-            startNs,
-          });
-    if (simulatorArgs !== undefined) {
-      for (const line of describeProfile(profile as Record<string, string>)) log.info(line);
-    } else {
+    let profile: ChildProfile;
+    if (simulatorArgs === undefined) {
+      profile = accountProfile(run.run_id);
       log.info(
         'profile up: broker is Alpaca as configured; every safe default holds (trading off, kill switch on, paper)',
       );
       log.info('profile up: TRADING_ENABLED=true and TRADING_KILL_SWITCH_ENABLED=false let it trade on paper');
+    } else {
+      profile = simulatorProfile({
+        runId: run.run_id,
+        clockFile: homePaths.clock(home),
+        simulatorPort: port,
+        symbols,
+        startNs,
+      });
+      for (const line of describeProfile(profile)) log.info(line);
     }
-    const env = { ...this.environment, ...profile };
     for (const name of childrenInOrder) {
+      const env = { ...this.environment, ...profile[name] };
       if (name === 'simulator') {
         if (simulatorArgs) this.supervisor.start({ name, args: ['simulator', ...simulatorArgs], env }, port);
       } else {

@@ -1,0 +1,120 @@
+/**
+ * How fast technical analysis is: trades per CPU-second from the bytes of envelopes to the bytes of bars and signals, on the
+ * recorded day (trades and quotes merged by time), next to a loop that only reads and JSON.parses the same bytes; and bars to
+ * signals alone. Needs TORGHUT_DATA. Every figure is CPU time of this process, the best of three rounds.
+ *
+ *   TORGHUT_DATA=… node --expose-gc bench/ta.ts
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import { createEnvelopeWriter } from '../src/lib/market/envelopeText.ts';
+import { systemClock } from '../src/lib/service/clock.ts';
+import { DefaultBranch } from '../src/lib/ta/branch.ts';
+import {
+  barRecord,
+  decodeRecord,
+  settingsOf,
+  signalRecord,
+  TaEngine,
+  type TaOutput,
+} from '../src/lib/ta/index.ts';
+
+const data = process.env.TORGHUT_DATA;
+if (!data) throw new Error('TORGHUT_DATA is not set: it names the folder of the recorded sessions');
+const folder = join(data, 'us-equities-2013-10-08');
+
+interface Input {
+  bytes: Buffer[];
+  trades: number;
+}
+
+/** Envelopes of the whole day, as ws writes them, in the order of their times. */
+function readDay(): Input {
+  const writer = createEnvelopeWriter({ feed: 'sip', clock: systemClock(), lastSeq: 0 });
+  const lines = ['trades', 'quotes'].flatMap((file) =>
+    gunzipSync(readFileSync(join(folder, `${file}.ndjson.gz`))).toString().trimEnd().split('\n'),
+  ); // biome-ignore format: one chain
+  const messages = lines.map((raw) => {
+    const { S, t } = JSON.parse(raw) as { S: string; t: string };
+    return { raw, symbol: S, t, at: Date.parse(t) };
+  });
+  messages.sort((a, b) => a.at - b.at);
+  const bytes = messages.map(({ raw, symbol, t }) => {
+    const channel = raw.startsWith('{"T":"t"') ? 'trades' : 'quotes';
+    const fields = { channel, symbol, eventTs: t, session: 'regular', payload: raw, source: 'ws', isFinal: true } as const;
+    return Buffer.from(writer.market(fields));
+  });
+  return { bytes, trades: lines.filter((line) => line.startsWith('{"T":"t"')).length };
+}
+
+/** CPU seconds of a function, the best of three. */
+function best(run: () => void): number {
+  let least = Number.POSITIVE_INFINITY;
+  for (let round = 0; round < 3; round++) {
+    globalThis.gc?.();
+    const from = process.cpuUsage();
+    run();
+    const { user, system } = process.cpuUsage(from);
+    least = Math.min(least, (user + system) / 1e6);
+  }
+  return least;
+}
+
+const input = readDay();
+let checksum = 0;
+
+const parseSeconds = best(() => {
+  for (const value of input.bytes) {
+    const envelope = JSON.parse(value.toString('utf8')) as { seq: number };
+    checksum += envelope.seq % 7;
+  }
+});
+
+let outputs = { bars: 0, signals: 0, bytes: 0, largestState: 0 };
+const taSeconds = best(() => {
+  const engine = new TaEngine(settingsOf('default'));
+  outputs = { bars: 0, signals: 0, bytes: 0, largestState: 0 };
+  const emit = (output: TaOutput) => {
+    if (output.kind === 'late') throw new Error('nothing of the recorded day is late');
+    outputs[output.kind === 'bar' ? 'bars' : 'signals'] += 1;
+    const text = output.kind === 'bar' ? barRecord(output, '', 'run') : signalRecord(output, '', 'run');
+    outputs.bytes += Buffer.from(text).length;
+  };
+  for (const value of input.bytes) {
+    const event = decodeRecord(value.toString('utf8'));
+    if (typeof event === 'string' || event.kind === 'progress') throw new Error(`unexpected ${String(event)}`);
+    engine.process(event, emit);
+  }
+  for (const symbol of engine.symbols.keys()) {
+    outputs.largestState = Math.max(outputs.largestState, engine.snapshot(symbol)?.length ?? 0);
+  }
+});
+
+const BARS = 1_000_000;
+const branchSeconds = best(() => {
+  const branch = new DefaultBranch(1, settingsOf('default'));
+  for (let i = 0; i < BARS; i++) {
+    const close = 100 + ((i * 7919) % 1_000) / 100;
+    branch.rewindFloor = 1_381_239_000 + i - 15;
+    checksum += branch.push(1_381_239_000 + i, close, close * 100, 100).ema12 ?? 0;
+  }
+});
+
+const round = (value: number) => Math.round(value);
+process.stdout.write(
+  `${JSON.stringify(
+    {
+      messages: input.bytes.length,
+      trades: input.trades,
+      envelope_bytes: input.bytes.reduce((sum, value) => sum + value.length, 0),
+      outputs,
+      parse_loop: { cpu_seconds: parseSeconds, trades_per_cpu_second: round(input.trades / parseSeconds) },
+      ta: { cpu_seconds: taSeconds, trades_per_cpu_second: round(input.trades / taSeconds), ratio_to_parse_loop: parseSeconds / taSeconds },
+      bars_to_signals_per_cpu_second: round(BARS / branchSeconds),
+      checksum,
+    },
+    null,
+    2,
+  )}\n`,
+); // biome-ignore format: one object
