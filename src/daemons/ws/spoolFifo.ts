@@ -174,6 +174,7 @@ export class SpoolFifo {
       }
       return;
     }
+    for (const drained of this.#segments.splice(0)) this.#drop(drained);
     const rest = Buffer.concat(this.#buffer);
     this.#buffer = [];
     this.#bufferBytes = 0;

@@ -1,0 +1,120 @@
+import { appendFileSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterEach, describe, expect, test } from 'vitest';
+import { openJournal } from '../../src/daemons/ws/journal.ts';
+import { SpoolFifo } from '../../src/daemons/ws/spoolFifo.ts';
+
+const folders: string[] = [];
+const folder = () => {
+  const made = mkdtempSync(join(tmpdir(), 'torghut-spool-'));
+  folders.push(made);
+  return made;
+};
+afterEach(() => {
+  for (const path of folders.splice(0)) rmSync(path, { recursive: true, force: true });
+});
+
+describe('spool', () => {
+  test('gives back what it was given, in order, whatever goes through memory or disk', () => {
+    const step = fc.oneof(
+      fc.record({ push: fc.string({ maxLength: 300 }), toDisk: fc.boolean(), id: fc.nat() }),
+      fc.constant('shift' as const),
+    );
+    const path = folder();
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 200 }), fc.integer({ min: 0, max: 2_000 }), (steps, memoryBytes) => {
+        let disk = 0;
+        const fifo = new SpoolFifo({
+          folder: path, name: 'a', memoryBytes, mayGrow: () => true, onDiskBytes: (bytes) => {
+            disk += bytes;
+          },
+        }); // biome-ignore format: one list
+        const model: { raw: string; journalId: number }[] = [];
+        for (const one of steps) {
+          if (one === 'shift') expect(fifo.shift()).toEqual(model.shift());
+          else {
+            expect(fifo.push({ raw: one.push, journalId: one.id }, one.toDisk, false)).toBe(true);
+            model.push({ raw: one.push, journalId: one.id });
+          }
+          expect(fifo.length).toBe(model.length);
+        }
+        while (model.length > 0) expect(fifo.shift()).toEqual(model.shift());
+        expect(fifo.shift()).toBeUndefined();
+        expect(disk).toBe(0);
+        fifo.close();
+      }),
+      { numRuns: process.env.TORGHUT_TEST_FULL ? 2_000 : 100 },
+    );
+    expect(readdirSync(path)).toEqual([]);
+  });
+
+  test('many megabytes go through segments that are deleted as they are read', () => {
+    const path = folder();
+    const fifo = new SpoolFifo({
+      folder: path,
+      name: 'b',
+      memoryBytes: 0,
+      mayGrow: () => true,
+      onDiskBytes: () => undefined,
+    });
+    const body = 'x'.repeat(10_000);
+    for (let i = 0; i < 4_000; i++) fifo.push({ raw: `${i} ${body}`, journalId: i }, true, false);
+    expect(readdirSync(path).length).toBeGreaterThan(1);
+    for (let i = 0; i < 4_000; i++) {
+      const message = fifo.shift();
+      if (message?.journalId !== i || !message.raw.startsWith(`${i} `)) throw new Error(`wrong message at ${i}`);
+    }
+    expect(fifo.length).toBe(0);
+    expect(readdirSync(path)).toEqual([]);
+  });
+
+  test('refuses what the disk bound forbids, but never what exists nowhere else', () => {
+    let disk = 0;
+    const fifo = new SpoolFifo({
+      folder: folder(), name: 'c', memoryBytes: 0, mayGrow: (bytes) => disk + bytes <= 100,
+      onDiskBytes: (bytes) => {
+            disk += bytes;
+          },
+    }); // biome-ignore format: one list
+    expect(fifo.push({ raw: 'y'.repeat(60), journalId: 0 }, true, false)).toBe(true);
+    expect(fifo.push({ raw: 'y'.repeat(60), journalId: 0 }, true, false)).toBe(false);
+    expect(fifo.push({ raw: 'precious', journalId: 9 }, true, true)).toBe(true);
+    expect([fifo.shift()?.raw.length, fifo.shift()?.raw, fifo.shift()]).toEqual([60, 'precious', undefined]);
+    fifo.close();
+  });
+});
+
+describe('journal', () => {
+  test('keeps what was not settled over a death, and is empty when all is', () => {
+    const path = folder();
+    const first = openJournal(path, 'e1');
+    expect(first.left).toEqual([]);
+    const a = first.journal.append('market', '{"T":"s"}', 5);
+    const b = first.journal.append('order', '{"event":"fill"}', 6);
+    first.journal.settle(a);
+    // The process dies here: nothing is closed.
+    const second = openJournal(path, 'e2');
+    // The file is emptied as a whole, so a settled one may still be there: the log tells that it is durable.
+    expect(second.left.map(({ id }) => id)).toEqual(['e1-1', 'e1-2']);
+    const adopted = second.journal.adopt(second.left[1] as (typeof second.left)[number]);
+    expect(second.journal.idOf(adopted)).toBe(first.journal.idOf(b));
+    second.journal.append('market', '{"T":"x"}', 7);
+    expect(openJournal(path, 'e3').left).toHaveLength(3);
+    second.journal.settle(adopted);
+    second.journal.settle(2);
+    expect(second.journal.pending).toBe(0);
+    expect(openJournal(path, 'e4').left).toEqual([]);
+  });
+
+  test('a torn last line is left out and does not spoil the next one', () => {
+    const path = folder();
+    openJournal(path, 'e1').journal.append('market', '{"T":"s"}', 5);
+    appendFileSync(join(path, 'journal.ndjson'), '{"id":"e1-2","at":6,"ki');
+    const second = openJournal(path, 'e2');
+    expect(second.left.map(({ id }) => id)).toEqual(['e1-1']);
+    second.journal.append('order', '{}', 7);
+    expect(openJournal(path, 'e3').left.map(({ id }) => id)).toEqual(['e1-1', 'e2-1']);
+  });
+});
