@@ -68,6 +68,10 @@ export interface FakeBroker {
   requests: string[];
   /** Fills of an accepted order at once: quantities; the last takes the rest when it is `rest`. */
   fillPlan: ('rest' | number)[];
+  /** Steps by order; wins over `fillPlan`. */
+  fillPlanOf: ((order: FakeOrder) => ('rest' | number)[]) | undefined;
+  /** Told of every change of an order, in order. */
+  onUpdate: ((update: Record<string, unknown>) => void) | undefined;
   /** Orders that GET hides by client order id. */
   hidden: Set<string>;
   /** false: activities show nothing. */
@@ -98,6 +102,8 @@ export async function startFakeBroker(nowMs: () => number): Promise<FakeBroker> 
     posts: [],
     requests: [],
     fillPlan: [],
+    fillPlanOf: undefined,
+    onUpdate: undefined,
     hidden: new Set(),
     showsFills: true,
     readFailure: undefined,
@@ -124,6 +130,7 @@ export async function startFakeBroker(nowMs: () => number): Promise<FakeBroker> 
         at,
       };
       broker.fills.push(fill);
+      broker.onUpdate?.(broker.update(order.status === 'filled' ? 'fill' : 'partial_fill', order, fill));
       return { order, fill };
     },
     setStatus: (orderId, status) => {
@@ -131,6 +138,7 @@ export async function startFakeBroker(nowMs: () => number): Promise<FakeBroker> 
       order.status = status;
       order.updated_at = now();
       if (status === 'canceled') order.canceled_at = order.updated_at;
+      broker.onUpdate?.(broker.update(status, order));
     },
     appear: () => {
       for (const order of later.splice(0)) admit(order);
@@ -158,8 +166,9 @@ export async function startFakeBroker(nowMs: () => number): Promise<FakeBroker> 
 
   const admit = (order: FakeOrder) => {
     broker.orders.push(order);
+    broker.onUpdate?.(broker.update('new', order));
     let left = new Decimal(order.qty);
-    for (const step of broker.fillPlan) {
+    for (const step of broker.fillPlanOf?.(order) ?? broker.fillPlan) {
       const qty = step === 'rest' ? left.toNumber() : step;
       left = left.minus(qty);
       broker.fill(order.id, qty);
