@@ -111,7 +111,15 @@ export class Publisher {
     record.slot.lastRecordMs = record.timestampMs;
     this.#oldestMs ??= machineMs();
     if (this.#waiting.length >= this.#options.commitRecords) void this.#commit();
-    else this.#timer ??= setTimeout(() => void this.#commit(), this.#options.commitMs);
+    else this.#schedule();
+  }
+
+  #schedule(): void {
+    this.#timer ??= setTimeout(() => {
+      // A timer that fires during a commit is spent: the commit's end schedules the next.
+      this.#timer = undefined;
+      void this.#commit();
+    }, this.#options.commitMs);
   }
 
   /** Resolves when everything given so far is durable (or the writer is lost). */
@@ -145,7 +153,7 @@ export class Publisher {
     }
     this.#isCommitting = false;
     if (this.#waiting.length > 0 && !this.#isDead) {
-      this.#timer ??= setTimeout(() => void this.#commit(), this.#options.commitMs);
+      this.#schedule();
     }
   }
 
