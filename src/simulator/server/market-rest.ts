@@ -56,6 +56,15 @@ function sendBody(response: ServerResponse, status: number, body: Buffer | strin
   response.end(body);
 }
 
+/** The path with its escapes resolved; one that cannot be resolved stays and matches nothing. */
+function decodedPath(url: URL): string {
+  try {
+    return decodeURIComponent(url.pathname);
+  } catch {
+    return url.pathname;
+  }
+}
+
 export function createMarketRest(options: MarketRestOptions) {
   const { stocks, crypto, keys, faults, rateLimit } = options;
 
@@ -136,7 +145,7 @@ export function createMarketRest(options: MarketRestOptions) {
   };
 
   const answer = (url: URL): Buffer | string | undefined => {
-    const path = decodeURIComponent(url.pathname);
+    const path = decodedPath(url);
     const match = (name: keyof typeof patterns) => patterns[name].exec(path);
     let found = match('stocks');
     if (found) return history(url, stockView(url), found[1] as HistoryChannel, undefined);
@@ -165,11 +174,15 @@ export function createMarketRest(options: MarketRestOptions) {
     return undefined;
   };
 
+  /** Crypto is open to everybody who brings no keys (Alpaca's SDK sends none there); wrong keys are refused everywhere. */
+  const mayRead = (request: IncomingMessage, path: string): boolean =>
+    keys.acceptsRequest(request) || (path.startsWith('/v1beta3/crypto/') && keys.keyIdOf(request) === '');
+
   /** Answers a market-data request; false when the path is none. */
   return (request: IncomingMessage, response: ServerResponse, url: URL): boolean => {
-    const path = url.pathname;
+    const path = decodedPath(url);
     if (!path.startsWith('/v2/stocks/') && !path.startsWith('/v1beta3/crypto/')) return false;
-    if (!Object.values(patterns).some((pattern) => pattern.test(decodeURIComponent(path)))) return false;
+    if (!Object.values(patterns).some((pattern) => pattern.test(path))) return false;
     const fail = (status: number, message: string) => sendBody(response, status, JSON.stringify({ message }));
     if (request.method !== 'GET') {
       fail(405, 'method not allowed');
@@ -178,7 +191,7 @@ export function createMarketRest(options: MarketRestOptions) {
     const limited = faults.take('http_429', { path });
     rateLimit.apply(response, keys.keyIdOf(request), limited !== undefined);
     if (limited) fail(429, 'too many requests.');
-    else if (!keys.acceptsRequest(request)) fail(403, 'forbidden.');
+    else if (!mayRead(request, path)) fail(403, 'forbidden.');
     else if (faults.take('http_500', { path })) fail(500, 'internal server error occurred');
     else {
       try {
