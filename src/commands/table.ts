@@ -50,6 +50,14 @@ export const nouns: Record<string, Noun> = {
     },
   },
   config: command('Show the effective configuration and where each value came from', () => import('./config.ts')),
+  log: {
+    summary: 'The event log',
+    verbs: {
+      tail: verb('Print records of a topic', () => import('./log-tail.ts')),
+      topics: verb('Topics with their partitions, offsets and retention', () => import('./log-topics.ts')),
+      groups: verb('Consumer groups with members, offsets and lag', () => import('./log-groups.ts')),
+    },
+  },
   clickhouse: {
     summary: 'The signal store',
     verbs: {
