@@ -1,7 +1,16 @@
 /** The embedded log: the contract, and what only files on a disk can show. */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -108,6 +117,27 @@ describe('the embedded log on its files', () => {
     expect(await reader.poll({ maxRecords: 1, waitMs: 5_000 })).toHaveLength(1);
   });
 
+  test('a lock left by a dead process is taken over, one of another container is reported with its pid', async () => {
+    await log.ensureTopics([topic('left', { owner: 'left' })]);
+    const folder = join(home, 'log', 'left', 'writer');
+    mkdirSync(folder, { recursive: true });
+    const namespace = readlinkSync('/proc/self/ns/pid').replace(/\D/g, '');
+    // Its pid lives, but with another start time: not the process that took the lock.
+    symlinkSync(`${process.ppid}:1:${namespace}:5`, join(folder, 'holder'));
+    const writer = await log.openWriter({ owner: 'left' });
+    await writer.commit({ records: [{ topic: 'left', key: 'k', value: null, timestampMs: 1 }] });
+    symlinkSync('4242:77:1:5', join(folder, 'holder'));
+    const commit = writer.commit({ records: [{ topic: 'left', key: 'k', value: null, timestampMs: 1 }] });
+    await expect(commit).rejects.toMatchObject({
+      code: 'log_locked',
+      exitCode: 3,
+      what: expect.stringContaining('process 4242'),
+    });
+    rmSync(join(folder, 'holder'));
+    await writer.commit({ records: [{ topic: 'left', key: 'k', value: null, timestampMs: 1 }] });
+    expect(await readAll(log, 'left')).toHaveLength(2);
+  });
+
   test('readers killed with -9 while they read do not make the file grow', async () => {
     // Retention keeps about 10 commits of 200 kB, so pages are freed and used again all the time.
     await log.ensureTopics([topic('steady', { owner: 'steady', retentionMs: 10 })]);
@@ -115,7 +145,7 @@ describe('the embedded log on its files', () => {
     const sizes: number[] = [];
     let now = 1_000;
     const churn = async () => {
-      const until = performance.now() + 1_500;
+      const until = performance.now() + 1_200;
       while (performance.now() < until) {
         now += 1;
         const records = Array.from({ length: 100 }, (_, i): NewRecord => {
@@ -126,13 +156,21 @@ describe('the embedded log on its files', () => {
       }
     };
     await churn();
+    // All are there before the first round: a process that opens the environment clears dead readers away by itself.
+    const perRound = isFull ? 5 : 1;
+    const readers = await Promise.all(Array.from({ length: 10 * perRound }, () => pool.start()));
+    for (const reader of readers) {
+      await reader.call('openReader', 'r', startAt('steady', 1, 'earliest'));
+      await reader.call('poll', 'r', 1, 5_000);
+    }
     for (let round = 0; round < 10; round++) {
-      const readers = await Promise.all(Array.from({ length: isFull ? 5 : 1 }, () => pool.start()));
-      for (const reader of readers) {
-        reader.begin('readForEver', startAt('steady', 1, 'earliest'));
+      const doomed = readers.slice(round * perRound, (round + 1) * perRound);
+      for (const reader of doomed) {
+        reader.begin('readForEver', 'r', { topic: 'steady', partition: 0 });
         await reader.until((events) => events.length > 0);
+        await delay(20);
       }
-      await Promise.all(readers.map((reader) => reader.kill()));
+      await Promise.all(doomed.map((reader) => reader.kill()));
       await churn();
       sizes.push(statSync(join(home, 'log', 'steady', 'data.mdb')).size);
     }

@@ -52,11 +52,11 @@ const operations = {
   },
   poll: async (name: string, maxRecords: number, waitMs: number) => have(readers, name).poll({ maxRecords, waitMs }),
   /** Reads everything over and over until killed. */
-  readForEver: async (options: ReaderOptions) => {
-    const reader = await log.openReader(options);
+  readForEver: async (name: string, of: TopicPartition) => {
+    const reader = have(readers, name);
     send({ kind: 'reading' });
     for (;;) {
-      for (const of of options.partitions) reader.seek(of, 0n);
+      reader.seek(of, 0n);
       let records = await reader.poll({ maxRecords: 5_000, waitMs: 0 });
       while (records.length > 0) records = await reader.poll({ maxRecords: 5_000, waitMs: 0 });
     }

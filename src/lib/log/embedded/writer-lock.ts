@@ -4,16 +4,18 @@
  * symbolic link (one atomic call, its target names the holder) is taken around it for the length of one transaction.
  *
  * Design 5: who waits over 2 machine seconds for a writer kills that process when pid and start time match, or reports
- * `log_locked` with the pid. A holder that is merely slow is over within milliseconds; one that is stopped holds LMDB's mutex.
+ * `log_locked` with the pid. A transaction takes milliseconds; a stopped holder keeps LMDB's mutex. One that waits for the disk
+ * (state D) cannot be killed and is not hung: it gets more time.
  */
-import { mkdirSync, readlinkSync, renameSync, symlinkSync, unlinkSync } from 'node:fs';
+import { mkdirSync, readFileSync, readlinkSync, renameSync, symlinkSync, unlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { codeOf, unreachableError } from '../../service/errors.ts';
 import { isProcessAlive, processStartTicks } from '../../service/home.ts';
 import { machineMs, machineNs, sleep } from '../../service/machine.ts';
 
-/** Machine ms after which the holder of the lock is killed. */
+/** Machine ms after which the holder of the lock is killed, and after which one that waits for the disk is reported. */
 export const LOCK_PATIENCE_MS = 2_000;
+const DISK_PATIENCE_MS = 20_000;
 
 interface Holder {
   pid: number;
@@ -51,6 +53,16 @@ function isGone(holder: Holder): boolean {
   return holder.namespace === self.namespace && !isProcessAlive(holder.pid, holder.ticks);
 }
 
+/** Is the process inside an uninterruptible wait, which for a holder is the flush of its commit? */
+function isWaitingForDisk(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return stat.slice(stat.lastIndexOf(')') + 2).startsWith('D');
+  } catch {
+    return false;
+  }
+}
+
 function currentHolder(path: string): string | undefined {
   try {
     return readlinkSync(path);
@@ -83,6 +95,18 @@ function lockedError(environment: string, holder: Holder, why: string) {
     why,
     next: `end process ${holder.pid}, then try again`,
   });
+}
+
+/** @throws `log_locked` when it may not or cannot be killed */
+function endHolder(environment: string, holder: Holder): void {
+  if (holder.namespace !== self.namespace) throw lockedError(environment, holder, 'it runs in another container');
+  if (holder.pid === self.pid) throw lockedError(environment, holder, 'this process holds it itself');
+  try {
+    process.kill(holder.pid, 'SIGKILL');
+  } catch (error) {
+    if (codeOf(error) === 'ESRCH') return;
+    throw lockedError(environment, holder, `it has been in one transaction for ${LOCK_PATIENCE_MS} ms`);
+  }
 }
 
 /**
@@ -126,20 +150,11 @@ export async function takeWriterLock(environment: string): Promise<() => void> {
       seen = text;
       waitedMs = 0;
       killed = false;
-    } else if (waitedMs > LOCK_PATIENCE_MS) {
-      if (holder.namespace !== self.namespace) throw lockedError(environment, holder, 'it runs in another container');
-      if (holder.pid === self.pid) throw lockedError(environment, holder, 'this process holds it itself');
-      if (!killed) {
-        try {
-          process.kill(holder.pid, 'SIGKILL');
-        } catch (error) {
-          if (codeOf(error) !== 'ESRCH') {
-            throw lockedError(environment, holder, `it has been in one transaction for ${LOCK_PATIENCE_MS} ms`);
-          }
-        }
-        killed = true;
-        waitedMs = 0;
-      } else throw lockedError(environment, holder, 'it does not end');
+    } else if (waitedMs > LOCK_PATIENCE_MS && !(isWaitingForDisk(holder.pid) && waitedMs < DISK_PATIENCE_MS)) {
+      if (killed) throw lockedError(environment, holder, 'it does not end');
+      endHolder(environment, holder);
+      killed = true;
+      waitedMs = 0;
     }
     await sleep(Math.min(5, 0.2 * (attempt + 1)));
     // Time in which this process itself stood still (suspended, stopped with the others) is not the holder's fault.
