@@ -90,7 +90,8 @@ export class MatchingEngine implements Market {
     }
     for (const symbol of new Set(this.state.allOpenOrders().map((order) => order.symbol))) {
       const { last } = this.displayOf(symbol);
-      if (last && this.#sessions.at(nowNs) === 'regular') this.#applyStops(symbol, last, nowNs);
+      const lastNs = this.#tape.lastTrade(symbol)?.eventNs;
+      if (last && this.#sessions.at(nowNs) === 'regular') this.#applyStops(symbol, last, nowNs, lastNs);
       this.match(symbol, nowNs);
     }
   }
@@ -196,9 +197,11 @@ export class MatchingEngine implements Market {
     });
   }
 
-  #applyStops(symbol: string, last: Amount, nowNs: bigint): void {
+  /** @param tradedNs time of the trade, when it may be older than an order: it elects only stops that were there */
+  #applyStops(symbol: string, last: Amount, nowNs: bigint, tradedNs?: bigint): void {
     for (const order of this.state.openOrders(symbol)) {
-      const effect = canFill(order) ? stopEffect(order, last) : undefined;
+      const wasThere = tradedNs === undefined || BigInt(order.working.submittedNs) < tradedNs;
+      const effect = canFill(order) && wasThere ? stopEffect(order, last) : undefined;
       if (effect?.kind === 'trailed') {
         this.#log.commit('trailed', { ...order, hwm: effect.hwm, stop_price: effect.stopPrice }, nowNs, null);
       } else if (effect) {
@@ -209,12 +212,14 @@ export class MatchingEngine implements Market {
 
   /** Serves the open orders of a symbol from what its quote still shows. */
   match(symbol: string, nowNs: bigint): void {
-    if (this.#tape.isHalted(symbol)) return;
+    const isHalted = this.#tape.isHalted(symbol);
     const display = this.displayOf(symbol);
     for (const order of this.state.openOrders(symbol)) {
-      if (!canFill(order) || isAuction(order) || !this.#sessions.isOpenFor(order, nowNs)) continue;
-      const fill = matchOrder(order, display.opposite(order.side));
+      if (!canFill(order) || isAuction(order)) continue;
+      const isOpenNow = !isHalted && this.#sessions.isOpenFor(order, nowNs);
+      const fill = isOpenNow ? matchOrder(order, display.opposite(order.side)) : undefined;
       if (fill) this.#fill(order, fill, nowNs, display.take(order.side, fill.qty));
+      // An elected stop that is ioc or fok has this one chance, as a new order has it in activate().
       if (isImmediate(order) && order.working.isElected) this.#endImmediate(order.id, nowNs);
     }
   }

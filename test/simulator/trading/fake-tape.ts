@@ -1,9 +1,10 @@
 /**
  * A tape that a test moves by hand: market now, quotes, trades, halts. Everything given is released at once.
  */
-import type { MarketTape, SimQuote, SimTrade, TapeEvent, TapeEventKind } from '../../../src/simulator/contract.ts';
-import type { Clock } from '../../../src/lib/service/clock.ts';
+
 import { parseTimestampNs } from '../../../src/lib/market/time.ts';
+import type { Clock } from '../../../src/lib/service/clock.ts';
+import type { MarketTape, SimQuote, SimTrade, TapeEvent, TapeEventKind } from '../../../src/simulator/contract.ts';
 
 /** Nanoseconds of an RFC 3339 text. */
 export function ns(text: string): bigint {
@@ -47,6 +48,11 @@ export class FakeTape implements MarketTape {
   onEvent(listener: (event: TapeEvent) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** Forgets all listeners, as when the process that listened has died. */
+  detach(): void {
+    this.#listeners.clear();
   }
 
   /** Market now goes on by milliseconds. */

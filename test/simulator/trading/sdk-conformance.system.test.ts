@@ -73,7 +73,9 @@ describe('routes', () => {
     [
       'PATCH /v2/account/configurations',
       async () => {
-        const changed = await t().accountConfigurations.patchAccountConfig({ accountConfigurations: { noShorting: true } });
+        const changed = await t().accountConfigurations.patchAccountConfig({
+          accountConfigurations: { noShorting: true },
+        });
         expect(changed.noShorting).toBe(true);
         expect((await t().account.getAccount()).shortingEnabled).toBe(false);
         await t().accountConfigurations.patchAccountConfig({ accountConfigurations: { noShorting: false } });
@@ -236,7 +238,9 @@ describe('routes', () => {
         const clock = await t().clock.legacyClock();
         expect(clock.isOpen).toBe(true);
         expect(clock.nextClose.toISOString()).toBe('2013-10-08T20:00:00.000Z');
-        const raw = (await (await fetch(`${exchange.url}/v2/clock`, { headers: keyHeaders })).json()) as { timestamp: string };
+        const raw = (await (await fetch(`${exchange.url}/v2/clock`, { headers: keyHeaders })).json()) as {
+          timestamp: string;
+        };
         expect(raw.timestamp).toMatch(/-04:00$/);
       },
     ],
@@ -272,7 +276,11 @@ describe('routes', () => {
     [
       'GET /v3/calendar/{market}',
       async () => {
-        const days = await t().calendar.calendar({ market: 'NYSE', start: new Date('2014-03-07'), end: new Date('2014-03-10') });
+        const days = await t().calendar.calendar({
+          market: 'NYSE',
+          start: new Date('2014-03-07'),
+          end: new Date('2014-03-10'),
+        });
         expect(days.calendar.map((day) => day.coreStart.toISOString())).toEqual([
           '2014-03-07T14:30:00.000Z',
           '2014-03-10T13:30:00.000Z',
@@ -290,7 +298,10 @@ describe('routes', () => {
         ]);
         expect(next).toBe(2);
         const lines = await (await fetch(`${exchange.url}/_sim/journal?after=2&format=ndjson`)).text();
-        const kinds = lines.trim().split('\n').map((line) => (JSON.parse(line) as { kind: string }).kind);
+        const kinds = lines
+          .trim()
+          .split('\n')
+          .map((line) => (JSON.parse(line) as { kind: string }).kind);
         expect(kinds.slice(1, 6)).toEqual(['post_received', 'accepted', 'new', 'fill', 'post_answered']);
         visited.add('GET /_sim/journal');
       },
@@ -302,7 +313,8 @@ describe('routes', () => {
     await run();
     for (const call of client.calls.slice(before)) {
       for (const known of exchange.trading.routes()) {
-        if (known.method === call.method && matchPath(known.path, call.path)) visited.add(`${known.method} ${known.path}`);
+        if (known.method === call.method && matchPath(known.path, call.path))
+          visited.add(`${known.method} ${known.path}`);
       }
       expect(call.headers.get('x-ratelimit-limit'), 'every answer carries the limit').toBe('100000');
       expect(Number(call.headers.get('x-ratelimit-reset'))).toBeGreaterThan(1_700_000_000);
@@ -360,82 +372,222 @@ describe('order types and times in force', () => {
 });
 
 describe('refusals', () => {
-  const rows: [what: string, status: number, code: number | undefined, message: RegExp, run: () => Promise<unknown>][] = [
-    ['no quantity', 422, 40010001, /qty or notional is required/, () => post({ qty: null as never })],
-    ['both quantities', 422, 40010001, /only one of qty or notional is accepted/, () => post({ notional: '5' })],
-    ['fraction on a trailing stop', 422, 40010001, /qty must be integer/, () => post({ qty: '1.5', type: 'trailing_stop', trailPrice: '1' })],
-    ['limit of zero', 422, 40010001, /limit price must be > 0/, () => post({ type: 'limit', limitPrice: '0' })],
-    ['limit order without limit', 422, 40010001, /limit orders require limit price/, () => post({ type: 'limit' })],
-    ['extended hours market order', 422, 40010001, /only type="limit" is allowed for extended hours orders/, () => post({ extendedHours: true })],
-    ['sub-penny limit', 422, 42210000, /sub-penny increment/, () => post({ type: 'limit', limitPrice: '184.255' })],
-    ['fraction good till cancelled', 422, 42210000, /fractional orders must be DAY orders/, () => post({ qty: '0.5', timeInForce: 'gtc' })],
-    ['client order id of 129 characters', 422, 40010001, /128 characters/, () => post({ clientOrderId: 'x'.repeat(129) })],
-    ['client order id of a resting order', 422, 42210000, /client_order_id must be unique/, async () => {
-      await resting({ clientOrderId: 'twice' });
-      await resting({ clientOrderId: 'twice' });
-    }],
-    ['client order id of an ended order', 422, 40010001, /client_order_id must be unique/, async () => {
-      await t().orders.deleteAllOrders();
-      await resting({ clientOrderId: 'twice' });
-    }],
-    ['unknown symbol', 422, 42210000, /not found/, () => post({ symbol: 'NOPE' })],
-    ['bracket order', 422, 42210000, /order_class bracket/, () => post({ orderClass: 'bracket' })],
-    ['intent against the position', 422, 42210000, /position intent mismatch, inferred: buy_to_open/, () => post({ positionIntent: 'buy_to_close' })],
-    ['not enough money', 403, 40310000, /insufficient buying power/, () => post({ qty: '2000' })],
-    ['short fraction', 422, 42210000, /fractional orders cannot be sold short/, () => post({ side: 'sell', qty: '0.5' })],
-    ['short of what cannot be borrowed', 422, 42210000, /cannot be sold short/, () => post({ symbol: 'HTB', side: 'sell' })],
-    ['more shares than held', 403, 40310000, /insufficient qty available for order \(requested: 5, available: 3\)/, async () => {
-      await post({ symbol: 'BAC', qty: '3' });
-      await post({ symbol: 'BAC', side: 'sell', qty: '5' });
-    }],
-    ['shares held by an order', 403, 40310000, /requested: 2, available: 1/, async () => {
-      await post({ symbol: 'BAC', side: 'sell', qty: '2', type: 'limit', limitPrice: '99' });
-      await post({ symbol: 'BAC', side: 'sell', qty: '2', type: 'limit', limitPrice: '99' });
-    }],
-    ['wash trade', 403, 40310000, /potential wash trade detected/, () => post({ symbol: 'BAC', qty: '1' })],
-    ['suspended by the user', 403, 40310000, /new orders are rejected by user request/, async () => {
-      await t().accountConfigurations.patchAccountConfig({ accountConfigurations: { suspendTrade: true } });
-      try {
-        await resting();
-      } finally {
-        await t().accountConfigurations.patchAccountConfig({ accountConfigurations: { suspendTrade: false } });
-      }
-    }],
-    ['replace without a change', 422, 42210000, /order parameters are not changed/, async () => {
-      const placed = await resting();
-      await t().orders.patchOrderByOrderId({ orderId: String(placed.id), patchOrderRequest: { qty: '1' } });
-    }],
-    ['replace of an ended order', 422, 42210000, /cannot replace order in canceled status/, async () => {
-      const placed = await resting();
-      await t().orders.deleteOrderByOrderID({ orderId: String(placed.id) });
-      await t().orders.patchOrderByOrderId({ orderId: String(placed.id), patchOrderRequest: { qty: '2' } });
-    }],
-    ['replace of a replaced order', 422, 42210000, /order already replaced/, async () => {
-      const placed = await resting();
-      await t().orders.patchOrderByOrderId({ orderId: String(placed.id), patchOrderRequest: { qty: '2' } });
-      await t().orders.patchOrderByOrderId({ orderId: String(placed.id), patchOrderRequest: { qty: '3' } });
-    }],
-    ['cancel of an ended order', 422, 42210000, /already in "canceled" state/, async () => {
-      const placed = await resting();
-      await t().orders.deleteOrderByOrderID({ orderId: String(placed.id) });
-      await t().orders.deleteOrderByOrderID({ orderId: String(placed.id) });
-    }],
-    ['unknown order', 404, 40410000, /order not found for/, () =>
-      t().orders.getOrderByOrderID({ orderId: '00000000-0000-4000-8000-000000000000' })],
-    ['unknown client order id', 404, 40410000, /order not found for nobody/, () =>
-      t().orders.getOrderByClientOrderId({ clientOrderId: 'nobody' })],
-    ['order id that is no uuid', 422, 40010001, /order_id/, () => t().orders.getOrderByOrderID({ orderId: 'abc' })],
-    ['flat position', 404, 40410000, /position does not exist/, () => t().positions.getOpenPosition({ symbolOrAssetId: 'SPY' })],
-    ['unknown asset', 404, 40410000, /asset not found for NOPE/, () =>
-      t().assets.getV2AssetsSymbolOrAssetId({ symbolOrAssetId: 'NOPE' })],
-    ['list of 501 orders', 422, 40010001, /limit must be between 1 and 500/, () => t().orders.getAllOrders({ limit: 501 })],
-    ['fault http_429', 429, 42910000, /rate limit exceeded/, () => withFault('http_429', () => t().account.getAccount())],
-    ['fault http_5xx_before', 503, 50310000, /service unavailable/, () =>
-      withFault('http_5xx_before', () => post({ clientOrderId: 'before' }), { status: 503 })],
-    ['fault http_5xx_after', 504, 50410000, /request timed out/, () =>
-      withFault('http_5xx_after', () => resting({ clientOrderId: 'after' }))],
-    ['fault html_error', 502, undefined, /502/, () => withFault('html_error', () => t().account.getAccount())],
-  ];
+  const rows: [what: string, status: number, code: number | undefined, message: RegExp, run: () => Promise<unknown>][] =
+    [
+      ['no quantity', 422, 40010001, /qty or notional is required/, () => post({ qty: null as never })],
+      ['both quantities', 422, 40010001, /only one of qty or notional is accepted/, () => post({ notional: '5' })],
+      [
+        'fraction on a trailing stop',
+        422,
+        40010001,
+        /qty must be integer/,
+        () => post({ qty: '1.5', type: 'trailing_stop', trailPrice: '1' }),
+      ],
+      ['limit of zero', 422, 40010001, /limit price must be > 0/, () => post({ type: 'limit', limitPrice: '0' })],
+      ['limit order without limit', 422, 40010001, /limit orders require limit price/, () => post({ type: 'limit' })],
+      [
+        'extended hours market order',
+        422,
+        40010001,
+        /only type="limit" is allowed for extended hours orders/,
+        () => post({ extendedHours: true }),
+      ],
+      ['sub-penny limit', 422, 42210000, /sub-penny increment/, () => post({ type: 'limit', limitPrice: '184.255' })],
+      [
+        'fraction good till cancelled',
+        422,
+        42210000,
+        /fractional orders must be DAY orders/,
+        () => post({ qty: '0.5', timeInForce: 'gtc' }),
+      ],
+      [
+        'client order id of 129 characters',
+        422,
+        40010001,
+        /128 characters/,
+        () => post({ clientOrderId: 'x'.repeat(129) }),
+      ],
+      [
+        'client order id of a resting order',
+        422,
+        42210000,
+        /client_order_id must be unique/,
+        async () => {
+          await resting({ clientOrderId: 'twice' });
+          await resting({ clientOrderId: 'twice' });
+        },
+      ],
+      [
+        'client order id of an ended order',
+        422,
+        40010001,
+        /client_order_id must be unique/,
+        async () => {
+          await t().orders.deleteAllOrders();
+          await resting({ clientOrderId: 'twice' });
+        },
+      ],
+      ['unknown symbol', 422, 42210000, /not found/, () => post({ symbol: 'NOPE' })],
+      ['bracket order', 422, 42210000, /order_class bracket/, () => post({ orderClass: 'bracket' })],
+      [
+        'intent against the position',
+        422,
+        42210000,
+        /position intent mismatch, inferred: buy_to_open/,
+        () => post({ positionIntent: 'buy_to_close' }),
+      ],
+      ['not enough money', 403, 40310000, /insufficient buying power/, () => post({ qty: '2000' })],
+      [
+        'short fraction',
+        422,
+        42210000,
+        /fractional orders cannot be sold short/,
+        () => post({ side: 'sell', qty: '0.5' }),
+      ],
+      [
+        'short of what cannot be borrowed',
+        422,
+        42210000,
+        /cannot be sold short/,
+        () => post({ symbol: 'HTB', side: 'sell' }),
+      ],
+      [
+        'more shares than held',
+        403,
+        40310000,
+        /insufficient qty available for order \(requested: 5, available: 3\)/,
+        async () => {
+          await post({ symbol: 'BAC', qty: '3' });
+          await post({ symbol: 'BAC', side: 'sell', qty: '5' });
+        },
+      ],
+      [
+        'shares held by an order',
+        403,
+        40310000,
+        /requested: 2, available: 1/,
+        async () => {
+          await post({ symbol: 'BAC', side: 'sell', qty: '2', type: 'limit', limitPrice: '99' });
+          await post({ symbol: 'BAC', side: 'sell', qty: '2', type: 'limit', limitPrice: '99' });
+        },
+      ],
+      ['wash trade', 403, 40310000, /potential wash trade detected/, () => post({ symbol: 'BAC', qty: '1' })],
+      [
+        'suspended by the user',
+        403,
+        40310000,
+        /new orders are rejected by user request/,
+        async () => {
+          await t().accountConfigurations.patchAccountConfig({ accountConfigurations: { suspendTrade: true } });
+          try {
+            await resting();
+          } finally {
+            await t().accountConfigurations.patchAccountConfig({ accountConfigurations: { suspendTrade: false } });
+          }
+        },
+      ],
+      [
+        'replace without a change',
+        422,
+        42210000,
+        /order parameters are not changed/,
+        async () => {
+          const placed = await resting();
+          await t().orders.patchOrderByOrderId({ orderId: String(placed.id), patchOrderRequest: { qty: '1' } });
+        },
+      ],
+      [
+        'replace of an ended order',
+        422,
+        42210000,
+        /cannot replace order in canceled status/,
+        async () => {
+          const placed = await resting();
+          await t().orders.deleteOrderByOrderID({ orderId: String(placed.id) });
+          await t().orders.patchOrderByOrderId({ orderId: String(placed.id), patchOrderRequest: { qty: '2' } });
+        },
+      ],
+      [
+        'replace of a replaced order',
+        422,
+        42210000,
+        /order already replaced/,
+        async () => {
+          const placed = await resting();
+          await t().orders.patchOrderByOrderId({ orderId: String(placed.id), patchOrderRequest: { qty: '2' } });
+          await t().orders.patchOrderByOrderId({ orderId: String(placed.id), patchOrderRequest: { qty: '3' } });
+        },
+      ],
+      [
+        'cancel of an ended order',
+        422,
+        42210000,
+        /already in "canceled" state/,
+        async () => {
+          const placed = await resting();
+          await t().orders.deleteOrderByOrderID({ orderId: String(placed.id) });
+          await t().orders.deleteOrderByOrderID({ orderId: String(placed.id) });
+        },
+      ],
+      [
+        'unknown order',
+        404,
+        40410000,
+        /order not found for/,
+        () => t().orders.getOrderByOrderID({ orderId: '00000000-0000-4000-8000-000000000000' }),
+      ],
+      [
+        'unknown client order id',
+        404,
+        40410000,
+        /order not found for nobody/,
+        () => t().orders.getOrderByClientOrderId({ clientOrderId: 'nobody' }),
+      ],
+      ['order id that is no uuid', 422, 40010001, /order_id/, () => t().orders.getOrderByOrderID({ orderId: 'abc' })],
+      [
+        'flat position',
+        404,
+        40410000,
+        /position does not exist/,
+        () => t().positions.getOpenPosition({ symbolOrAssetId: 'SPY' }),
+      ],
+      [
+        'unknown asset',
+        404,
+        40410000,
+        /asset not found for NOPE/,
+        () => t().assets.getV2AssetsSymbolOrAssetId({ symbolOrAssetId: 'NOPE' }),
+      ],
+      [
+        'list of 501 orders',
+        422,
+        40010001,
+        /limit must be between 1 and 500/,
+        () => t().orders.getAllOrders({ limit: 501 }),
+      ],
+      [
+        'fault http_429',
+        429,
+        42910000,
+        /rate limit exceeded/,
+        () => withFault('http_429', () => t().account.getAccount()),
+      ],
+      [
+        'fault http_5xx_before',
+        503,
+        50310000,
+        /service unavailable/,
+        () => withFault('http_5xx_before', () => post({ clientOrderId: 'before' }), { status: 503 }),
+      ],
+      [
+        'fault http_5xx_after',
+        504,
+        50410000,
+        /request timed out/,
+        () => withFault('http_5xx_after', () => resting({ clientOrderId: 'after' })),
+      ],
+      ['fault html_error', 502, undefined, /502/, () => withFault('html_error', () => t().account.getAccount())],
+    ];
 
   async function withFault(name: string, run: () => Promise<unknown>, parameters = {}): Promise<unknown> {
     exchange.faults.add({ name, count: 1, ...parameters });
@@ -487,11 +639,20 @@ describe('refusals', () => {
     exchange.faults.add({ name: 'post_timeout_after', count: 1 });
     const impatient = sdkClient(exchange.url, { timeoutMs: 300 });
     await expect(
-      impatient.alpaca.trading.orders.limit({ symbol: 'IBM', qty: 1, side: 'buy', limitPrice: 100, clientOrderId: 'silent' }),
+      impatient.alpaca.trading.orders.limit({
+        symbol: 'IBM',
+        qty: 1,
+        side: 'buy',
+        limitPrice: 100,
+        clientOrderId: 'silent',
+      }),
     ).rejects.toThrow();
     expect((await t().orders.getOrderByClientOrderId({ clientOrderId: 'silent' })).status).toBe('new');
     const lines = await (await fetch(`${exchange.url}/_sim/journal?limit=10000&format=ndjson`)).text();
-    const entries = lines.trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
+    const entries = lines
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
     const received = entries.filter((entry) => entry.kind === 'post_received' && entry.client_order_id === 'silent');
     expect(received).toHaveLength(1);
     const answered = entries.find((entry) => entry.kind === 'post_answered' && entry.request === received[0]?.request);
@@ -534,7 +695,9 @@ describe('refusals', () => {
     });
     try {
       const { alpaca } = sdkClient(limited.url);
-      const answers = await Promise.all([1, 2, 3, 4].map(() => refusal(() => alpaca.trading.account.getAccount()).catch(() => undefined)));
+      const answers = await Promise.all(
+        [1, 2, 3, 4].map(() => refusal(() => alpaca.trading.account.getAccount()).catch(() => undefined)),
+      );
       expect(answers.filter((answer) => answer?.status === 429).length).toBeGreaterThanOrEqual(1);
     } finally {
       await limited.close();

@@ -9,10 +9,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pino from 'pino';
 import { WebSocketServer } from 'ws';
+import type { Clock } from '../../../src/lib/service/clock.ts';
+import type { MarketTape, TradingSide } from '../../../src/simulator/contract.ts';
 import { createFaultRegistry, type FaultRegistry } from '../../../src/simulator/faults.ts';
 import { createKeyCheck } from '../../../src/simulator/keys.ts';
-import type { MarketTape, TradingSide } from '../../../src/simulator/contract.ts';
-import type { Clock } from '../../../src/lib/service/clock.ts';
 import { AssetList } from '../../../src/simulator/trading/assets.ts';
 import { Broker } from '../../../src/simulator/trading/broker.ts';
 import { BrokerState } from '../../../src/simulator/trading/broker-state.ts';
@@ -93,7 +93,8 @@ export function bareBroker(directory: string, tape: FakeTape, cash = '100000', m
   const state = new BrokerState();
   const journal = openJournal(directory, (entry) => state.apply(entry));
   const log = new OrderLog(state, journal);
-  if (journal.last === 0) log.append('started', tape.nowNs(), { version: 1, start: { seed: 'test', cash, multiplier } });
+  if (journal.last === 0)
+    log.append('started', tape.nowNs(), { version: 1, start: { seed: 'test', cash, multiplier } });
   const engine = new MatchingEngine({ tape, log, assets: new AssetList(tape.symbols(), new Set(['HTB'])) });
   const events: BareBroker['events'] = [];
   log.subscribe((update) => events.push({ event: update.event, orderId: update.order.id, seq: update.seq }));

@@ -1,7 +1,7 @@
 /**
  * The trade_updates stream as Alpaca's SDK reads it, and as a bare socket sees it.
  */
-import { type TradeUpdate, TradingStream } from '@alpacahq/alpaca-trade-api';
+import { streaming } from '@alpacahq/alpaca-trade-api';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import { streamEvents } from '../../../src/simulator/trading/order-log.ts';
@@ -52,9 +52,9 @@ async function bareSocket(): Promise<{
   return { send: (frame) => socket.send(JSON.stringify(frame)), frames, socket };
 }
 
-async function sdkStream(): Promise<TradeUpdate[]> {
-  const updates: TradeUpdate[] = [];
-  const stream = new TradingStream({
+async function sdkStream(): Promise<streaming.TradeUpdate[]> {
+  const updates: streaming.TradeUpdate[] = [];
+  const stream = new streaming.TradingStream({
     credentials: { keyId: KEY, secret: SECRET },
     url: `ws://127.0.0.1:${exchange.port}/stream`,
     reconnect: false,
@@ -62,7 +62,7 @@ async function sdkStream(): Promise<TradeUpdate[]> {
   closers.push(() => stream.disconnect());
   let isListening = false;
   stream.onTradeUpdate((update) => updates.push(update));
-  stream.onSubscription(() => {
+  stream.on(streaming.EVENT.SUBSCRIPTION, () => {
     isListening = true;
   });
   stream.onConnect(() => stream.subscribeTradeUpdates());
@@ -94,7 +94,9 @@ describe('what the SDK reads', () => {
     await until('the rejection', () => seen().has('rejected'));
     // A refused replace comes only from a kill in the middle: the restart test shows it.
     expect([...seen()].sort()).toEqual(streamEvents.filter((event) => event !== 'order_replace_rejected').sort());
-    const fills = updates.filter((update) => update.order.clientOrderId === 'part' && update.executionId && update.price);
+    const fills = updates.filter(
+      (update) => update.order.clientOrderId === 'part' && update.executionId && update.price,
+    );
     expect(fills.map((fill) => [fill.event, fill.qty, fill.price, fill.positionQty, fill.order.filledQty])).toEqual([
       ['partial_fill', '100', '184.25', '100', '100'],
       ['fill', '50', '184.3', '150', '150'],
@@ -107,7 +109,7 @@ describe('what the SDK reads', () => {
     expect(updates[0]?.timestamp).toBeInstanceOf(Date);
   });
 
-  it('wrong keys end the SDK’s connection', async () => {
+  it('keys that are empty are unauthorized', async () => {
     const socket = await bareSocket();
     socket.send({ action: 'authenticate', data: { key_id: '', secret_key: '' } });
     await until('the reply', () => socket.frames.length === 1);
@@ -149,7 +151,10 @@ describe('the protocol', () => {
     await orders().market({ symbol: 'IBM', qty: 1, side: 'buy' });
     socket.send(listen('trade_updates'));
     await until('the listening reply', () => socket.frames.length === 5);
-    expect(socket.frames.some((frame) => frame.stream === 'trade_updates'), 'nothing is replayed').toBe(false);
+    expect(
+      socket.frames.some((frame) => frame.stream === 'trade_updates'),
+      'nothing is replayed',
+    ).toBe(false);
   });
 
   it('a second session of the account is refused until the first one ends', async () => {
