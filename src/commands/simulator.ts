@@ -91,12 +91,15 @@ async function simulate(options: RawOptions): Promise<number> {
   }
   const source = {
     data: options.data,
-    synthetic: options.synthetic === undefined ? undefined : numberOption('synthetic', options.synthetic, 0, 2 ** 31),
+    synthetic:
+      options.synthetic === undefined
+        ? undefined
+        : numberOption('synthetic', options.synthetic, 0, Number.MAX_SAFE_INTEGER),
     from: options.from,
     to: options.to,
     symbols: options.symbols
       ?.split(',')
-      .map((symbol) => symbol.trim())
+      .map((symbol) => symbol.trim().toUpperCase())
       .filter(Boolean),
   };
   if (options.inspect) {

@@ -37,9 +37,9 @@ export interface SimulatorOptions extends SourceArguments {
   onReady(port: number, chosen: ChosenSource): void;
 }
 
-/** Where the check of data files is remembered when no home says otherwise. */
-function cacheOf(home: string | undefined): string {
-  return join(home === undefined ? torghutHome() : homePaths.simulator(home), 'checked-files.json');
+/** Where the check of data files is remembered, by `up` too. */
+function cachePath(): string {
+  return join(torghutHome(), 'checked-inputs.json');
 }
 
 function homeOf(options: SimulatorOptions, env: NodeJS.ProcessEnv): string | undefined {
@@ -95,7 +95,7 @@ function openMarketClock(home: string, options: SimulatorOptions, startNs: bigin
 export async function runSimulator(options: SimulatorOptions, lifecycle: Lifecycle, log: Logger): Promise<void> {
   registerSecret(options.secret);
   const givenHome = homeOf(options, process.env);
-  const chosen = await chooseSource(options, cacheOf(givenHome));
+  const chosen = await chooseSource(options, cachePath());
   const home = givenHome ?? join(torghutHome(), 'runs', `simulator-${chosen.identity.slice(0, 12)}`);
   claimHome(home, chosen, options.isFresh);
   const clock = openMarketClock(home, options, chosen.startNs, lifecycle);

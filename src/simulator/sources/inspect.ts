@@ -1,6 +1,6 @@
 /**
  * The full check of a data file before anything of it is served: every line parsed, first and last time, symbols, counts.
- * Guarantees: a broken or truncated file is refused before the market begins; an unchanged file is checked once per home
+ * Guarantees: a broken or truncated file is refused before the market begins; an unchanged file is checked once
  * (size, times and inode say so), because a simulator that was killed has to be back at market now quickly.
  */
 import { createHash } from 'node:crypto';
@@ -69,6 +69,9 @@ export function expandPaths(given: readonly string[]): string[] {
   return files;
 }
 
+/** Most files whose check is remembered. */
+const CACHED_FILES = 256;
+
 async function inspectFile(path: string, stamp: string): Promise<FileInspection> {
   const counts: Record<string, number> = {};
   const symbols = new Set<string>();
@@ -127,9 +130,11 @@ export async function inspectFiles(paths: readonly string[], cachePath?: string)
     found.push(known ?? (await inspectFile(path, stamp)));
   }
   if (cachePath !== undefined && isNew) {
+    const others = cache.filter((item) => !paths.includes(item.path));
+    const text = JSON.stringify({ version: 1, files: [...found, ...others].slice(0, CACHED_FILES) });
     mkdirSync(dirname(cachePath), { recursive: true });
-    writeFileSync(`${cachePath}.new`, `${JSON.stringify({ version: 1, files: found })}\n`);
-    renameSync(`${cachePath}.new`, cachePath);
+    writeFileSync(`${cachePath}.${process.pid}`, `${text}\n`);
+    renameSync(`${cachePath}.${process.pid}`, cachePath);
   }
   return found;
 }
