@@ -66,7 +66,7 @@ export interface MarketTape {
    * Releases at once everything that market now has passed and returns market now, so that a request is ordered after it
    * whatever the machine's timers did. The trading side calls it before each request.
    */
-  catchUp?(): bigint;
+  catchUp(): bigint;
   /** The newest released quote; inside a listener: as of the event being delivered. */
   lastQuote(symbol: string): SimQuote | undefined;
   lastTrade(symbol: string): SimTrade | undefined;

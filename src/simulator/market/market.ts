@@ -80,6 +80,10 @@ export class Market implements MarketTape {
     return now < this.feeder.completeNs ? now : this.feeder.completeNs;
   }
 
+  catchUp(): bigint {
+    return this.pump();
+  }
+
   /** Releases what market now has reached. Returns that now. */
   pump(): bigint {
     const now = this.clock.nowNs();

@@ -63,7 +63,7 @@ export class MatchingEngine implements Market {
 
   /** Brings sessions and late fills up to market now and returns it; call before anything that depends on them. */
   settle(): bigint {
-    const nowNs = this.#log.notBefore(this.#tape.catchUp?.() ?? this.#tape.nowNs());
+    const nowNs = this.#log.notBefore(this.#tape.catchUp());
     this.advance(nowNs);
     return nowNs;
   }

@@ -33,6 +33,9 @@ export class FakeTape implements MarketTape {
   nowNs(): bigint {
     return this.now;
   }
+  catchUp(): bigint {
+    return this.now;
+  }
   lastQuote(symbol: string): SimQuote | undefined {
     return this.#quotes.get(symbol);
   }
