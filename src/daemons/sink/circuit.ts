@@ -2,7 +2,7 @@
  * The sink's view of the store: closed (it takes rows), open (it cannot, until somebody acts), half open (one probe under way).
  * Rows are never given up: the batch is kept and tried again, with growing pauses in machine time.
  */
-import { codeOf, describeError, refusedError } from '../../lib/service/errors.ts';
+import { codeOf, describeError, refusedError, TorghutError } from '../../lib/service/errors.ts';
 import { backoffMs, machineMs, sleep } from '../../lib/service/machine.ts';
 import { kindOfStoreError } from '../../lib/signals/errors.ts';
 
@@ -43,6 +43,8 @@ export class StoreCircuit {
         this.error = undefined;
         return true;
       } catch (error) {
+        // A refusal of our own (another run, another schema) is no matter of waiting.
+        if (error instanceof TorghutError && !error.canRetry) throw error;
         let kind = kindOfStoreError(error);
         this.error = `${codeOf(error) ?? 'error'}: ${describeError(error).slice(0, 300)}`;
         if (kind === 'fatal') {
