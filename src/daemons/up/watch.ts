@@ -39,6 +39,8 @@ export const taStatus = z.looseObject({
   ),
   bars_out: z.number(),
   signals_out: z.number(),
+  late: z.number().default(0),
+  trades_without_price: z.number().default(0),
   latest: z.array(barSchema).default([]),
 });
 export const sinkStatus = z.looseObject({
