@@ -6,14 +6,12 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 import { openEventLog } from '../../src/lib/log/open.ts';
 import type { LogRecord } from '../../src/lib/log/port.ts';
 import { defaultTopics } from '../../src/lib/log/topics.ts';
+import { cliCommand } from '../../src/lib/service/cli-entry.ts';
 import { type ClockOwner, ownClockFile } from '../../src/lib/service/clock.ts';
-
-const entry = fileURLToPath(new URL('./entry.ts', import.meta.url));
 
 export interface RawMessage {
   T: string;
@@ -92,7 +90,8 @@ export class Rig {
   }
 
   #spawn(name: 'simulator' | 'ws', args: string[]): ChildProcess {
-    const child = spawn(process.execPath, [entry, name, ...args], {
+    const cli = cliCommand({});
+    const child = spawn(cli.file, [...cli.args, name, ...args], {
       env: this.#env(),
       stdio: ['ignore', 'pipe', 'pipe'],
     });

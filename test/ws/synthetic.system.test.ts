@@ -6,15 +6,14 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
+import { cliCommand } from '../../src/lib/service/cli-entry.ts';
 import { difference, payloads, type RawMessage, Rig } from './rig.ts';
 
 const seed = process.env.TORGHUT_SEED ?? '7';
 const startNs = BigInt(Date.parse('2026-03-10T13:29:30Z')) * 1_000_000n;
 const symbols = ['NVDA', 'AMD', 'SPY', 'AAPL'];
-const entry = fileURLToPath(new URL('./entry.ts', import.meta.url));
 
 const closers: (() => Promise<void> | void)[] = [];
 afterEach(async () => {
@@ -24,7 +23,8 @@ afterEach(async () => {
 /** Everything the other simulator sends, by a socket that only parses. */
 async function readTwin(rig: Rig, args: string[]): Promise<RawMessage[]> {
   const home = mkdtempSync(join(tmpdir(), 'torghut-twin-'));
-  const child = spawn(process.execPath, [entry, 'simulator', '--home', home, '-o', 'json', ...args], {
+  const cli = cliCommand({});
+  const child = spawn(cli.file, [...cli.args, 'simulator', '--home', home, '-o', 'json', ...args], {
     env: { ...process.env, TORGHUT_CLOCK: join(rig.home, 'clock') },
     stdio: ['ignore', 'pipe', 'ignore'],
   });

@@ -22,8 +22,18 @@ interface Minute {
 const MAX_MINUTES = 256;
 const minutes = new Map<string, Minute | undefined>();
 
-/** The minute of `YYYY-MM-DDTHH:MM`; sessions begin and end on whole minutes. */
-function minuteOf(prefix: string): Minute | undefined {
+let lastPrefix = '';
+let lastMinute: Minute | undefined;
+
+/** The minute of a text that begins with `YYYY-MM-DDTHH:MM`; sessions begin and end on whole minutes. */
+function minuteOf(text: string): Minute | undefined {
+  if (lastPrefix !== '' && text.startsWith(lastPrefix)) return lastMinute;
+  lastPrefix = text.slice(0, 16);
+  lastMinute = knownMinute(lastPrefix);
+  return lastMinute;
+}
+
+function knownMinute(prefix: string): Minute | undefined {
   if (minutes.has(prefix)) return minutes.get(prefix);
   const ns = parseTimestampNs(`${prefix}:00Z`);
   const minute = ns === undefined ? undefined : { ms: Number(ns / 1_000_000n), session: sessionOf(ns) };
@@ -42,7 +52,7 @@ export function readEventTime(text: string): EventTime | undefined {
     if (text.charCodeAt(16) === 58 && tens >= 0 && tens <= 5 && ones >= 0 && ones <= 9) {
       let millis = length === 20 ? 0 : text.charCodeAt(19) === 46 && length > 21 ? fractionMs(text, length) : -1;
       if (millis >= 0) {
-        const minute = minuteOf(text.slice(0, 16));
+        const minute = minuteOf(text);
         if (minute === undefined || minute.ms < 0) return undefined;
         millis += (tens * 10 + ones) * 1_000;
         return { ms: minute.ms + millis, session: minute.session, text };
