@@ -18,9 +18,9 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openEventLog } from '../../src/lib/log/open.ts';
 import type { EventLog, LogWriter, NewRecord } from '../../src/lib/log/port.ts';
-import { systemClock } from '../../src/lib/service/clock.ts';
+import { openClock, ownClockFile, systemClock } from '../../src/lib/service/clock.ts';
 import { peerPool } from './children/driver.ts';
-import { describeLogContract, readAll, startAt, topic } from './contract.ts';
+import { describeLogContract, killInsideCommits, readAll, startAt, topic } from './contract.ts';
 
 describeLogContract('LMDB', async () => {
   const home = mkdtempSync(join(tmpdir(), 'torghut-log-'));
@@ -77,6 +77,19 @@ describe('the embedded log on its files', () => {
     expect(await reader.poll({ maxRecords: 10, waitMs: 5_000 })).toHaveLength(2);
     await expect(peer.call('commit', 'own', { records: [record] })).rejects.toMatchObject({ code: 'fenced' });
   });
+
+  test('kill -9 loses nothing acknowledged on a virtual clock either, where commits are not flushed', async () => {
+    const clock = join(home, 'clock');
+    ownClockFile(clock, 1_381_239_000_000_000_000n, 1).close();
+    const adapter = { home, env: {}, clock };
+    const virtual = peerPool(() => adapter);
+    try {
+      const open = () => openEventLog({ home, env: {}, clock: openClock(clock) });
+      await killInsideCommits({ open, pool: virtual, rounds: isFull ? 50 : 5, takeoverMs: 2_000 });
+    } finally {
+      await virtual.endAll();
+    }
+  }, 900_000);
 
   test('a writer refuses the partitions of another owner', async () => {
     await log.ensureTopics([topic('bars', { partitions: 2, owner: 'ta-{p}' })]);

@@ -57,7 +57,7 @@ export function describeAgainstModel({ log, pool, isFull }: Parts): void {
       }),
       { numRuns: isFull ? 60 : 6, seed, verbose: 1 },
     );
-  });
+  }, 900_000);
 }
 
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;

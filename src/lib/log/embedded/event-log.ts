@@ -76,7 +76,7 @@ class EmbeddedLog implements EventLog {
   }
 
   async openWriter({ owner }: { owner: string }): Promise<LogWriter> {
-    const environment = environmentAt(logPaths.owner(this.#home, owner));
+    const environment = this.#newEnvironment(logPaths.owner(this.#home, owner));
     try {
       return this.#keep(await EmbeddedWriter.open(owner, environment, this.#catalogue, this.#clock));
     } catch (error) {
@@ -88,7 +88,7 @@ class EmbeddedLog implements EventLog {
   async openReader(options: ReaderOptions): Promise<LogReader> {
     const parts = {
       catalogue: this.#catalogue,
-      environmentOf: (owner: string) => environmentAt(logPaths.owner(this.#home, owner)),
+      environmentOf: (owner: string) => this.#newEnvironment(logPaths.owner(this.#home, owner)),
       signal: this.#signal,
       onClose: (reader: EmbeddedReader) => this.#open.delete(reader),
     };
@@ -96,7 +96,7 @@ class EmbeddedLog implements EventLog {
   }
 
   async joinGroup(options: GroupOptions): Promise<GroupMember> {
-    const environment = environmentAt(logPaths.group(this.#home, options.groupId));
+    const environment = this.#newEnvironment(logPaths.group(this.#home, options.groupId));
     return this.#keep(new EmbeddedGroupMember(environment, this.#catalogue, options));
   }
 
@@ -149,10 +149,15 @@ class EmbeddedLog implements EventLog {
     return part;
   }
 
+  /** One more reference to the environment of a folder. */
+  #newEnvironment(path: string): Environment {
+    return environmentAt(path, this.#clock.kind === 'system');
+  }
+
   #environment(path: string): Environment {
     const known = this.#environments.get(path);
     if (known) return known;
-    const environment = environmentAt(path);
+    const environment = this.#newEnvironment(path);
     this.#environments.set(path, environment);
     return environment;
   }

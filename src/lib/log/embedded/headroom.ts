@@ -5,7 +5,7 @@
  * ordinary write. LMDB uses the file up to its last page and does not mind what is behind; overwriting allocated blocks
  * cannot run out of space (a copy-on-write file system is the exception), and commits are about a fifth faster that way.
  */
-import { closeSync, fstatSync, openSync, writeSync } from 'node:fs';
+import { closeSync, fdatasyncSync, fstatSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Store } from './environment.ts';
@@ -55,7 +55,9 @@ export class Headroom {
     this.#left -= need;
   }
 
+  /** Flushes what was written without a flush, then closes. */
   close(): void {
+    fdatasyncSync(this.#fd);
     closeSync(this.#fd);
   }
 
