@@ -26,7 +26,8 @@ export function maskSecrets(text: string): string {
  * @param level pino level; default LOG_LEVEL or info
  */
 export function createLogger(component: string, level = process.env.LOG_LEVEL?.toLowerCase() ?? 'info'): Logger {
-  const write = (line: string) => void process.stderr.write(maskSecrets(line));
+  const isTerminal = process.stderr.isTTY === true;
+  const write = (line: string) => void process.stderr.write(maskSecrets(isTerminal ? textLine(line) : line));
   return pino(
     {
       level,
@@ -39,4 +40,14 @@ export function createLogger(component: string, level = process.env.LOG_LEVEL?.t
     },
     { write },
   );
+}
+
+/** A JSON log line as short text: level where it is not info, component, message, then the rest as key=value. */
+function textLine(line: string): string {
+  const { level, time: _time, component, pid: _pid, msg, ...rest } = JSON.parse(line) as Record<string, unknown>;
+  const pairs = Object.entries(rest).map(
+    ([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
+  );
+  const words = [level === 'info' ? '' : String(level), `${component}:`, msg ?? '', ...pairs];
+  return `${words.filter((word) => word !== '').join(' ')}\n`;
 }
