@@ -19,7 +19,7 @@ const symbols = ['IBM', 'REST', 'AAPL', 'GE', 'MSFT', 'REST'];
 /** What happens to the POSTs: enough that every point of the desk is passed. */
 const faults: PostBehaviour[] = ['accept', 'accept_500', 'refuse_429', 'fail_reset', 'accept_silent', 'accept'];
 /** The cycle belongs to lib/trading, which has a matrix of its own. */
-const points = crashPoints.filter((point) => !point.startsWith('cycle.') && point !== 'leader.acquired');
+const points = crashPoints.filter((point) => !point.startsWith('cycle.'));
 const seed = process.env.TORGHUT_TEST_FULL ? 0 : Math.floor(process.hrtime()[0] / 60);
 const sample: readonly CrashPoint[] = process.env.TORGHUT_TEST_FULL
   ? points
@@ -125,4 +125,46 @@ describe(`a kill -9 at any point of the desk (seed ${seed})`, () => {
       }
     },
   );
+});
+
+describe('two processes, one account', () => {
+  it('a paused leader that wakes after its lease sends nothing twice and writes nothing more', async () => {
+    const home = mkdtempSync(join(tmpdir(), 'torghut-kill-'));
+    const clock = testClock();
+    const dsn = await postgres.newLedgerDatabase();
+    const log = openEmbeddedLog({ home, clock });
+    await log.ensureTopics([topicSpec('tradeUpdatesV2', { clock: 'virtual' })]);
+    const broker = await startFakeBroker(clock.nowMs);
+    broker.fillPlanOf = () => ['rest'];
+    const argument = { dsn, brokerUrl: broker.url, home, symbols };
+    const launch = () =>
+      spawn(process.execPath, [traderFile, JSON.stringify(argument)], { stdio: ['ignore', 'ignore', 'inherit'] });
+    const first = launch();
+    try {
+      // In the middle of its list: some orders are out, some not.
+      for (let i = 0; broker.posts.length < 2; i++) {
+        if (i > 2_000) throw new Error('the first process did not begin');
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+      first.kill('SIGSTOP');
+      const second = launch();
+      const [code] = (await once(second, 'exit')) as [number | null];
+      expect(code).toBe(0);
+      const before = await query(dsn, 'select * from decision_events');
+      const firstEnd = once(first, 'exit') as Promise<[number | null]>;
+      first.kill('SIGCONT');
+      expect((await firstEnd)[0], 'the woken process is refused').not.toBe(0);
+      expect(await query(dsn, 'select * from decision_events')).toHaveLength(before.length);
+      expect(new Set(broker.posts).size).toBe(broker.posts.length);
+      expect(broker.posts.length).toBe(symbols.length);
+      expect(await query(dsn, `select * from executions where status = 'filled'`)).toHaveLength(symbols.length);
+      const [leader] = await query<{ epoch: string }>(dsn, 'select epoch from trading_leader');
+      expect(leader?.epoch).toBe('2');
+    } finally {
+      first.kill('SIGKILL');
+      await broker.close();
+      await log.close();
+      rmSync(home, { recursive: true, force: true });
+    }
+  });
 });

@@ -93,7 +93,7 @@ export function ledgerError(error: unknown): Error {
       code: 'ledger_schema_pending',
       what: 'the ledger lacks a table or column that this version needs',
       why: text,
-      next: 'run `torghut db migrate --apply`',
+      next: 'run `torghut db migrate`',
       cause: error,
     });
   }

@@ -8,6 +8,7 @@
 import { hostname } from 'node:os';
 import type { Transaction } from 'kysely';
 import pg from 'pg';
+import { crashPoint } from '../service/crash-point.ts';
 import { describeError, TorghutError } from '../service/errors.ts';
 import { machineMs, sleep } from '../service/machine.ts';
 import { type ConnectionOptions, clientConfig, ledgerError } from './connection.ts';
@@ -121,7 +122,10 @@ export async function acquireLeadership(
     while (!signal?.aborted) {
       const sentAt = machineMs();
       const epoch = await tryAcquire(client, accountLabel, owner, lease);
-      if (epoch !== undefined) return lead({ client, accountLabel, owner, epoch, lease, sentAt, connectionError });
+      if (epoch !== undefined) {
+        crashPoint('leader.acquired');
+        return lead({ client, accountLabel, owner, epoch, lease, sentAt, connectionError });
+      }
       const holder = await readHolder(client, accountLabel);
       if (machineMs() - reportedAt >= 1_000) {
         reportedAt = machineMs();

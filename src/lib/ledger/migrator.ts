@@ -8,7 +8,7 @@ import { Kysely, PostgresDialect, sql } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
 import pg from 'pg';
 import { refusedError, unreachableError } from '../service/errors.ts';
-import { clientConfig, ledgerError } from './connection.ts';
+import { clientConfig, ledgerError, openConnection } from './connection.ts';
 import { decisionsMigration } from './migrations/0001-decisions.ts';
 import { ordersMigration } from './migrations/0002-orders.ts';
 import { accountMigration } from './migrations/0003-account.ts';
@@ -99,6 +99,26 @@ export async function migrationPlan(db: LedgerDb): Promise<MigrationStep[]> {
   }
 }
 
+export interface MigrationPlan {
+  /** Hash of what is applied and what would be: another state of the database gives another id. */
+  id: string;
+  steps: MigrationStep[];
+  pending: MigrationStep[];
+}
+
+/** Reads what `migrate` would do, without doing it. */
+export async function planMigration(dsn: string): Promise<MigrationPlan> {
+  const { db, close } = openConnection({ dsn, applicationName: 'torghut-migrate', maxConnections: 1 });
+  try {
+    const steps = await migrationPlan(db);
+    const facts = steps.map((step) => `${step.name} ${step.checksum} ${step.isApplied}`).join('\n');
+    const id = createHash('sha256').update(facts).digest('hex').slice(0, 12);
+    return { id, steps, pending: steps.filter((step) => !step.isApplied) };
+  } finally {
+    await close();
+  }
+}
+
 /** Checks that the schema is the expected one. @throws `ledger_schema_pending` (exit 3), `ledger_schema_newer` (exit 4) */
 export async function checkSchema(db: LedgerDb): Promise<{ version: string }> {
   const plan = await migrationPlan(db);
@@ -108,7 +128,7 @@ export async function checkSchema(db: LedgerDb): Promise<{ version: string }> {
       code: 'ledger_schema_pending',
       what: 'the ledger schema is not up to date',
       why: `pending: ${pending.map((step) => step.name).join(', ')}`,
-      next: 'run `torghut db migrate --apply`',
+      next: 'run `torghut db migrate`',
     });
   }
   return { version: expectedVersion };

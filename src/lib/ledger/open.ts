@@ -17,7 +17,7 @@ import { toJsonb } from './jsonb.ts';
 import { acquireLeadership, checkEpoch, defaultLease, type LeaseTiming } from './leadership.ts';
 import { checkSchema } from './migrator.ts';
 import { type OrderEventRepository, orderEventRepository } from './order-events.ts';
-import { orderReads } from './order-reads.ts';
+import { openCounts, orderReads } from './order-reads.ts';
 import { strategyRepository } from './strategies.ts';
 import type { LedgerDb, LedgerTables } from './tables.ts';
 import { optionalTime, timeOf } from './values.ts';
@@ -42,6 +42,7 @@ export interface OrderLedgerReads {
   readonly executions: Pick<ExecutionRepository, 'byIds' | 'unsettled' | 'fills'>;
   readonly events: Pick<OrderEventRepository, 'positions'>;
   readonly findings: Pick<FindingRepository, 'open' | 'lastPassAtMs'>;
+  openCounts(accountLabel: string): Promise<{ open: number; unknownClaims: number }>;
 }
 
 export interface OrderLedger extends Ledger {
@@ -121,6 +122,7 @@ export function openLedger(options: OpenLedgerOptions): OrderLedger {
     executions: readsOf(reads.executions, ['byIds', 'unsettled', 'fills']),
     events: readsOf(reads.events, ['positions']),
     findings: readsOf(reads.findings, ['open', 'lastPassAtMs']),
+    ...readsOf({ openCounts: (accountLabel: string) => openCounts(db, accountLabel) }, ['openCounts']),
   };
 
   return {

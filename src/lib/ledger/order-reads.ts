@@ -151,3 +151,15 @@ export function orderReads(db: LedgerDb): OrderReads {
     },
   };
 }
+
+/** Working orders and claims without an answer; cheap enough to ask after every order. */
+export async function openCounts(db: LedgerDb, accountLabel: string): Promise<{ open: number; unknownClaims: number }> {
+  const result = await sql<{ open: string; unknown_claims: string }>`
+    select
+      (select count(*) from executions where alpaca_account_label = ${accountLabel}
+         and status in ('open', 'partial', 'pending_change', 'unknown', 'done_for_day')
+         and (status <> 'done_for_day' or time_in_force <> 'day')) as open,
+      (select count(*) from order_claims where account_label = ${accountLabel} and state in ('claimed', 'broker_io')) as unknown_claims
+  `.execute(db);
+  return { open: Number(result.rows[0]?.open ?? 0), unknownClaims: Number(result.rows[0]?.unknown_claims ?? 0) };
+}

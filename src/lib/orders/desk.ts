@@ -106,7 +106,7 @@ export function createOrderDesk(options: OrderDeskOptions): OrderDesk {
     });
 
   const refreshCounts = async () => {
-    const counts = await ledger.read.orders.counts(settings.accountLabel);
+    const counts = await ledger.orderRead.openCounts(settings.accountLabel);
     openOrders = counts.open;
     unknownClaims = counts.unknownClaims;
   };

@@ -170,6 +170,8 @@ async function openExecution(
   findings: Finding[],
 ): Promise<{ execution: ExecutionRow; claimSettled: boolean } | undefined> {
   const claim = await tx.claims.lockByClientOrderId(context.accountLabel, order.clientOrderId);
+  // The claim has its order already: another one under the same client order id is not ours to follow.
+  if (claim?.state === 'submitted') return undefined;
   // Somebody replaced an order of ours (a new id, often a new client order id): it stays ours.
   const replaced =
     claim === undefined && order.replaces !== undefined

@@ -252,7 +252,7 @@ export function createReconciler(context: DeskContext): Reconciler {
     claimsResolved += resolved.adopted + resolved.rejected;
     const drift = await positionDrift();
     findings.push(...drift.findings);
-    const counts = await context.ledger.read.orders.counts(accountLabel);
+    const counts = await context.ledger.orderRead.openCounts(accountLabel);
     const written = statesChanged + adopted + fillsAdded + claimsResolved + resolved.posted;
     const summary = await context.write(async (tx) => {
       const findingChanges = await tx.findings.replace(accountLabel, passKinds, findings, nowMs);

@@ -238,7 +238,16 @@ async function sendClaim(context: DeskContext, order: Sendable): Promise<SubmitO
       }
       if (reply.refusal === 'broker_auth') context.flags.isBrokerAuthLatched = true;
       const detail = { http_status: reply.status, broker_code: reply.code, broker_message: reply.message };
-      await refuse(context, order, 'broker_io', { reasons: [reply.refusal], origin: 'broker', detail });
+      const isRefused = await refuse(context, order, 'broker_io', {
+        reasons: [reply.refusal],
+        origin: 'broker',
+        detail,
+      });
+      if (!isRefused) {
+        // A trade update has settled the claim meanwhile: the order is there, whatever this answer says.
+        const existing = await context.ledger.orderRead.claims.byDecision(order.decisionId);
+        return { kind: 'duplicate', clientOrderId: order.clientOrderId, claimState: existing?.state ?? 'unknown' };
+      }
       return {
         kind: 'rejected',
         reasons: [reply.refusal],

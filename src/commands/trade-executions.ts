@@ -1,0 +1,49 @@
+/** `torghut trade executions`: the newest executions of the ledger. */
+import type { Command } from 'commander';
+import { openLedger as findLedger } from '../embedded/connect.ts';
+import { executionListing, type ListOptions, listFilter } from '../lib/ledger/listing.ts';
+import { openLedger } from '../lib/ledger/open.ts';
+import { systemClock } from '../lib/service/clock.ts';
+import { resolveRunHome } from '../lib/service/home.ts';
+import { parseOutputFormat, print, renderRows } from '../lib/ui/output.ts';
+
+interface Options extends ListOptions {
+  home?: string;
+  output: string;
+}
+
+export function configure(command: Command): void {
+  command
+    .option('--home <dir>', 'home of the run (default: the newest)')
+    .option('--symbol <symbol>', 'of this symbol alone')
+    .option('--status <status>', 'with this status alone')
+    .option('--since <time>', 'submitted at or after this market time (RFC 3339)')
+    .option('--limit <n>', 'rows at most, 1 to 500', '100')
+    .option('-o, --output <format>', 'table, json or yaml', 'table')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  torghut trade executions --status filled\n  torghut trade executions --symbol IBM -o json',
+    )
+    .action(async (options: Options) => {
+      const format = parseOutputFormat(options.output);
+      const { status, ...filter } = listFilter(options);
+      const found = await findLedger({ home: resolveRunHome(options.home) });
+      const ledger = openLedger({
+        dsn: found.dsn,
+        clock: systemClock(),
+        applicationName: 'torghut-cli',
+        maxConnections: 1,
+      });
+      try {
+        await ledger.check();
+        const rows = await ledger.read.orders.executions({
+          ...filter,
+          ...(status === undefined ? {} : { state: status }),
+        });
+        print(renderRows(rows.map(executionListing), format));
+      } finally {
+        await ledger.close();
+        await found.close();
+      }
+    });
+}
