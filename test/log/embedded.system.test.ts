@@ -91,6 +91,26 @@ describe('the embedded log on its files', () => {
     }
   }, 900_000);
 
+  test('logs of one process may close and open the same environment at once', async () => {
+    await log.ensureTopics([topic('again', { owner: 'again' })]);
+    const record: NewRecord = { topic: 'again', key: 'k', value: Buffer.from('x'), timestampMs: 1 };
+    const closing: Promise<void>[] = [];
+    for (let i = 0; i < 20; i++) {
+      const other = await open();
+      const reader = await other.openReader(startAt('again', 1, 'earliest'));
+      const writer = await other.openWriter({ owner: 'again' });
+      await writer.commit({ records: [record] });
+      let seen = 0;
+      while (seen <= i) seen += (await reader.poll({ maxRecords: 100, waitMs: 5_000 })).length;
+      expect(seen).toBe(i + 1);
+      closing.push(other.close());
+      if (i % 3 === 0) await Promise.all(closing);
+    }
+    await Promise.all(closing);
+    const peer = await pool.start();
+    expect((await peer.call('describeTopics', ['again']))[0]?.partitions[0]?.latest).toBe(20n);
+  });
+
   test('a writer refuses the partitions of another owner', async () => {
     await log.ensureTopics([topic('bars', { partitions: 2, owner: 'ta-{p}' })]);
     const writer = await log.openWriter({ owner: 'ta-1' });

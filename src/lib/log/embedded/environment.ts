@@ -121,15 +121,18 @@ export class Environment {
     };
   }
 
-  /** Gives back one reference; the last one closes the files. */
+  /** Gives back one reference; the last one closes the files, unless somebody takes it up again meanwhile. */
   async release(): Promise<void> {
     this.#references -= 1;
-    await this.#queue;
-    if (this.#references > 0) return;
-    if (environments.get(this.path) === this) environments.delete(this.path);
-    this.#watcher?.close();
-    this.#watcher = undefined;
-    await this.#closeStore();
+    const run = this.#queue.then(async () => {
+      if (this.#references > 0) return;
+      this.#watcher?.close();
+      this.#watcher = undefined;
+      await this.#closeStore();
+      if (this.#references === 0) environments.delete(this.path);
+    });
+    this.#queue = run.catch(() => undefined);
+    await run;
   }
 
   #openForReading(): Store | undefined {
