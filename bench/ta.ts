@@ -11,14 +11,7 @@ import { gunzipSync } from 'node:zlib';
 import { createEnvelopeWriter } from '../src/lib/market/envelopeText.ts';
 import { systemClock } from '../src/lib/service/clock.ts';
 import { DefaultBranch } from '../src/lib/ta/branch.ts';
-import {
-  barRecord,
-  decodeRecord,
-  settingsOf,
-  signalRecord,
-  TaEngine,
-  type TaOutput,
-} from '../src/lib/ta/index.ts';
+import { barRecord, decodeRecord, settingsOf, signalRecord, TaEngine, type TaOutput } from '../src/lib/ta/index.ts';
 
 const data = process.env.TORGHUT_DATA;
 if (!data) throw new Error('TORGHUT_DATA is not set: it names the folder of the recorded sessions');
@@ -42,7 +35,15 @@ function readDay(): Input {
   messages.sort((a, b) => a.at - b.at);
   const bytes = messages.map(({ raw, symbol, t }) => {
     const channel = raw.startsWith('{"T":"t"') ? 'trades' : 'quotes';
-    const fields = { channel, symbol, eventTs: t, session: 'regular', payload: raw, source: 'ws', isFinal: true } as const;
+    const fields = {
+      channel,
+      symbol,
+      eventTs: t,
+      session: 'regular',
+      payload: raw,
+      source: 'ws',
+      isFinal: true,
+    } as const;
     return Buffer.from(writer.market(fields));
   });
   return { bytes, trades: lines.filter((line) => line.startsWith('{"T":"t"')).length };
@@ -82,7 +83,7 @@ const taSeconds = best(() => {
     outputs.bytes += Buffer.from(text).length;
   };
   for (const value of input.bytes) {
-    const event = decodeRecord(value.toString('utf8'));
+    const event = decodeRecord(value, () => value.toString('utf8'));
     if (typeof event === 'string' || event.kind === 'progress') throw new Error(`unexpected ${String(event)}`);
     engine.process(event, emit);
   }

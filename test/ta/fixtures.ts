@@ -141,10 +141,10 @@ export function randomMarket(
     let id = 0;
     for (let i = 0; i < seconds * perSecond; i++) {
       const t = Math.floor(random() * seconds * 1_000) / 1_000;
-      price = Math.max(1, price + Math.round((random() - 0.5) * 20) / 100);
+      price = Math.max(1, Math.round(price * 100 + (random() - 0.5) * 20) / 100);
       seq += 1;
       if (random() < 0.3) {
-        arrivals.push({ at: t, event: quote(t, price, price + Math.round(random() * 3) / 100, { symbol, seq }) });
+        arrivals.push({ at: t, event: quote(t, price, Math.round(price * 100 + random() * 3) / 100, { symbol, seq }) });
         continue;
       }
       id += 1;

@@ -9,7 +9,7 @@ import type { LogRecord, NewRecord } from '../../lib/log/port.ts';
 import {
   type BarOutput,
   barRecord,
-  decodeEnvelope,
+  decodeRecord,
   type Emit,
   formatInstant,
   IGNORED,
@@ -271,13 +271,10 @@ export class TaskCore {
   }
 }
 
-function decodeValue(value: Buffer | null): ReturnType<typeof decodeEnvelope> {
-  if (value === null) return 'schema';
-  try {
-    return decodeEnvelope(JSON.parse(value.toString('utf8')));
-  } catch {
-    return 'schema';
-  }
+const utf8 = (bytes: Uint8Array): string => (bytes as Buffer).toString('utf8');
+
+function decodeValue(value: Buffer | null): ReturnType<typeof decodeRecord> {
+  return value === null ? 'schema' : decodeRecord(value, utf8);
 }
 
 function sourceOf({ topic, partition, offset }: Pick<LogRecord, 'topic' | 'partition' | 'offset'>) {

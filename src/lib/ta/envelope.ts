@@ -44,6 +44,38 @@ function conditionsOf(value: unknown): readonly string[] {
   return value as string[];
 }
 
+/** A trade of checked fields. @param time copied */
+export function tradeOf(
+  symbol: string,
+  time: Instant,
+  seq: number,
+  price: unknown,
+  size: unknown,
+  id: number,
+  exchange: string,
+  conditions: readonly string[],
+  tape: string,
+): Decoded {
+  if (!isPositive(price) || !isSize(size)) return 'invalid_value';
+  const { sec, nano } = time;
+  return { kind: 'trade', symbol, sec, nano, price, size, id, exchange, conditions, tape, seq };
+}
+
+/** A quote of checked fields; a side of price 0 is a side without a quote. @param time copied */
+export function quoteOf(
+  symbol: string,
+  time: Instant,
+  seq: number,
+  bidPrice: unknown,
+  bidSize: unknown,
+  askPrice: unknown,
+  askSize: unknown,
+): Decoded {
+  if (!isSize(bidPrice) || !isSize(bidSize) || !isSize(askPrice) || !isSize(askSize)) return 'invalid_value';
+  const { sec, nano } = time;
+  return { kind: 'quote', symbol, sec, nano, bidPrice, bidSize, askPrice, askSize, seq };
+}
+
 /** @param value the parsed JSON of one record */
 export function decodeEnvelope(value: unknown): Decoded {
   if (typeof value !== 'object' || value === null) return 'schema';
@@ -71,17 +103,12 @@ function decodePayload(channel: string, symbol: string, seq: number, fields: Fie
   const { sec, nano } = at;
   switch (channel) {
     case 'trades': {
-      const { p: price, s: size } = fields;
-      if (!isPositive(price) || !isSize(size)) return 'invalid_value';
-      const exchange = textOf(fields.x);
-      const conditions = conditionsOf(fields.c);
-      const id = idOf(fields.i);
-      return { kind: 'trade', symbol, sec, nano, price, size, id, exchange, conditions, tape: textOf(fields.z), seq };
+      const { p, s, i, x, c, z } = fields;
+      return tradeOf(symbol, at, seq, p, s, idOf(i), textOf(x), conditionsOf(c), textOf(z));
     }
     case 'quotes': {
-      const { bp: bidPrice, bs: bidSize, ap: askPrice, as: askSize } = fields;
-      if (!isSize(bidPrice) || !isSize(bidSize) || !isSize(askPrice) || !isSize(askSize)) return 'invalid_value';
-      return { kind: 'quote', symbol, sec, nano, bidPrice, bidSize, askPrice, askSize, seq };
+      const { bp, bs, ap, as } = fields;
+      return quoteOf(symbol, at, seq, bp, bs, ap, as);
     }
     case 'bars':
     case 'updatedBars':

@@ -6,4 +6,5 @@ export { decodeEnvelope, decodeProviderMessage, IGNORED } from './envelope.ts';
 export type * from './events.ts';
 export { defaultSettings, settingsOf } from './events.ts';
 export { barRecord, signalRecord } from './record.ts';
+export { decodeRecord } from './scan.ts';
 export { formatInstant, formatSecond, type Instant, parseInstant } from './time.ts';
