@@ -3,14 +3,15 @@ import { Registry } from 'prom-client';
 import { signalStoreSource } from '../../embedded/connect.ts';
 import { storeVariables } from '../../embedded/variables.ts';
 import { openEventLog } from '../../lib/log/open.ts';
-import { defaultPartitions, topicSpec } from '../../lib/log/topics.ts';
-import { openClock } from '../../lib/service/clock.ts';
+import type { EventLog } from '../../lib/log/port.ts';
+import { type Clock, openClock } from '../../lib/service/clock.ts';
 import { type LoadedConfig, loadConfig } from '../../lib/service/config.ts';
 import { refusedError } from '../../lib/service/errors.ts';
 import { announceService, withdrawService } from '../../lib/service/home.ts';
 import { serveEndpoint } from '../../lib/service/http.ts';
 import { createLifecycle, type Lifecycle, runDaemon } from '../../lib/service/lifecycle.ts';
 import { createLogger, type Logger } from '../../lib/service/logging.ts';
+import { sleep } from '../../lib/service/machine.ts';
 import { Sink } from './sink.ts';
 import { sinkVariables } from './variables.ts';
 
@@ -52,11 +53,6 @@ async function main(
   const log = await openEventLog({ home, env, clock, signal: lifecycle.signal });
   lifecycle.onClose('log', () => log.close());
   const names = { taBars: values.TA_MICROBARS_TOPIC, taSignals: values.TA_SIGNALS_TOPIC };
-  await log.ensureTopics(
-    (['taBars', 'taSignals'] as const).map((role) =>
-      topicSpec(role, { names, partitions: defaultPartitions, clock: clock.kind }),
-    ),
-  );
   const store = signalStoreSource({ home, env, signal: lifecycle.signal });
   lifecycle.onClose('store', () => store.close());
   const registry = new Registry();
@@ -88,5 +84,40 @@ async function main(
   announceService(home, 'sink', { url: endpoint.url });
   lifecycle.onClose('announcement', () => withdrawService(home, 'sink'));
   logger.info({ url: endpoint.url, run_id: runId, database: store.database }, 'the sink is running');
+  await waitForTopics(log, Object.values(names), clock, lifecycle.signal);
   await sink.run(lifecycle.signal);
+}
+
+/**
+ * Waits until the ta topics exist: the engine makes them, with the partitions of its inputs.
+ * @throws `topic_retention`, `partitions_differ` (exit 4)
+ */
+async function waitForTopics(
+  log: EventLog,
+  names: readonly string[],
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<void> {
+  while (!signal.aborted) {
+    const found = (await log.describeTopics()).filter(({ name }) => names.includes(name));
+    const short = found.find(({ retentionMs }) => retentionMs !== -1);
+    if (clock.kind === 'virtual' && short) {
+      throw refusedError({
+        code: 'topic_retention',
+        what: `the topic ${short.name} deletes by age (retention.ms ${short.retentionMs})`,
+        why: 'the clock of this run is virtual: its records look old',
+        next: `set retention.ms=-1 and retention.bytes=-1 on ${short.name}`,
+      });
+    }
+    if (found.length === names.length) {
+      if (new Set(found.map(({ partitions }) => partitions.length)).size === 1) return;
+      throw refusedError({
+        code: 'partitions_differ',
+        what: `${names.join(' and ')} have different numbers of partitions`,
+        why: 'all ta topics have the same number, so that one process reads a symbol as a whole',
+        next: 'create them with one number of partitions',
+      });
+    }
+    await sleep(200, signal);
+  }
 }

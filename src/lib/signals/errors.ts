@@ -12,24 +12,7 @@ export type StoreErrorKind = 'retry' | 'halt' | 'fatal';
 
 const haltCodes = new Set(['243', '75']);
 /** Table or database gone, wrong password, and everything that says the row does not fit the table. */
-const fatalCodes = new Set([
-  '6',
-  '16',
-  '26',
-  '27',
-  '41',
-  '44',
-  '50',
-  '53',
-  '60',
-  '62',
-  '70',
-  '72',
-  '81',
-  '115',
-  '117',
-  '516',
-]);
+const fatalCodes = new Set('6 8 10 16 26 27 41 44 47 50 53 60 62 70 72 81 115 117 386 516'.split(' '));
 
 export function kindOfStoreError(error: unknown): StoreErrorKind {
   const code = codeOf(error) ?? '';
@@ -42,6 +25,16 @@ export function kindOfStoreError(error: unknown): StoreErrorKind {
 /** The error for readers: one that the caller may retry, or one that needs a person. */
 export function storeError(error: unknown): TorghutError {
   if (error instanceof TorghutError) return error;
+  const code = codeOf(error);
+  if (code === '60' || code === '81') {
+    return unreachableError({
+      code: 'signal_tables_missing',
+      what: 'the signal database has not its tables yet',
+      why: describeError(error).slice(0, 300),
+      next: 'start the sink (`torghut ta`), which makes them',
+      cause: error,
+    });
+  }
   if (kindOfStoreError(error) === 'fatal') {
     return new TorghutError({
       code: 'signal_store_rejects',
