@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { dirname, join, resolve } from 'node:path';
 import { formatTimestampNs } from '../lib/market/time.ts';
 import { type Clock, ownClockFile, virtualClock } from '../lib/service/clock.ts';
-import { describeError, refusedError, TorghutError } from '../lib/service/errors.ts';
+import { codeOf, describeError, refusedError, TorghutError, unreachableError } from '../lib/service/errors.ts';
 import { announceService, findService, homePaths, torghutHome, withdrawService } from '../lib/service/home.ts';
 import type { Lifecycle } from '../lib/service/lifecycle.ts';
 import { type Logger, registerSecret } from '../lib/service/logging.ts';
@@ -92,13 +92,34 @@ function openMarketClock(home: string, options: SimulatorOptions, startNs: bigin
   return owner;
 }
 
+const unwritable = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'ENOTDIR', 'EEXIST']);
+
+/** Runs what writes into the home. @throws `home_unwritable` (exit 3) for a full disk, missing rights and the like */
+function inHome<T>(home: string, write: () => T): T {
+  try {
+    return write();
+  } catch (error) {
+    const code = codeOf(error);
+    if (error instanceof TorghutError || code === undefined || !unwritable.has(code)) throw error;
+    throw unreachableError({
+      code: 'home_unwritable',
+      what: `cannot write in the home ${home}`,
+      why: code === 'ENOSPC' || code === 'EDQUOT' ? 'the disk is full' : (error as Error).message,
+      next: 'free space or give another --home; nothing was changed',
+      cause: error,
+    });
+  }
+}
+
 export async function runSimulator(options: SimulatorOptions, lifecycle: Lifecycle, log: Logger): Promise<void> {
   registerSecret(options.secret);
   const givenHome = homeOf(options, process.env);
   const chosen = await chooseSource(options, cachePath());
   const home = givenHome ?? join(torghutHome(), 'runs', `simulator-${chosen.identity.slice(0, 12)}`);
-  claimHome(home, chosen, options.isFresh);
-  const clock = openMarketClock(home, options, chosen.startNs, lifecycle);
+  const clock = inHome(home, () => {
+    claimHome(home, chosen, options.isFresh);
+    return openMarketClock(home, options, chosen.startNs, lifecycle);
+  });
 
   const onProblem = (error: unknown) => {
     if (error instanceof TorghutError) {
@@ -120,7 +141,7 @@ export async function runSimulator(options: SimulatorOptions, lifecycle: Lifecyc
   const { key, secret } = options;
   const keys = createKeyCheck(key !== undefined && secret !== undefined ? { keyId: key, secret } : undefined);
   const directory = join(homePaths.simulator(home), 'trading');
-  mkdirSync(directory, { recursive: true });
+  inHome(home, () => mkdirSync(directory, { recursive: true }));
   const trading = await createTradingSide({ tape: stocks, clock, directory, faults, keys, log });
   const { plan, ghostMs, slowClientBytes, authDeadlineMs } = options;
   const streams = new Streams({
@@ -145,7 +166,7 @@ export async function runSimulator(options: SimulatorOptions, lifecycle: Lifecyc
     },
   });
   lifecycle.onClose('server', () => server.close());
-  announceService(home, 'simulator', { url: `http://127.0.0.1:${server.port}` });
+  inHome(home, () => announceService(home, 'simulator', { url: `http://127.0.0.1:${server.port}` }));
   lifecycle.onClose('announcement', () => withdrawService(home, 'simulator'));
   log.info({ port: server.port, home, market_now: formatTimestampNs(clock.nowNs()) }, 'simulator ready');
   options.onReady(server.port, chosen);

@@ -165,7 +165,7 @@ describe('torghut simulator refuses what it cannot use', () => {
     }
   });
 
-  it('a port in use and a home of other data are refused', async () => {
+  it('a port in use, a home of other data and a home that cannot be written are refused', async () => {
     const home = join(writeNdjson(['']), '..', 'home');
     const simulator = await startSimulator(['--synthetic', '1', '--home', home]);
     const taken = await runToEnd(['--synthetic', '1', '--port', String(simulator.port)]);
@@ -175,6 +175,8 @@ describe('torghut simulator refuses what it cannot use', () => {
     await simulator.end('SIGKILL');
     const other = await runToEnd(['--synthetic', '2', '--home', home]);
     expect([other.code, other.stderr]).toEqual([4, expect.stringContaining('home_other_source')]);
+    const blocked = await runToEnd(['--synthetic', '1', '--home', join(writeNdjson(['']), 'below-a-file')]);
+    expect([blocked.code, blocked.stderr]).toEqual([3, expect.stringContaining('home_unwritable')]);
     const fresh = await startSimulator(['--synthetic', '2', '--home', home, '--fresh']);
     await fresh.end();
   });

@@ -1,6 +1,9 @@
+import { join } from 'node:path';
 import { decode, encode } from '@msgpack/msgpack';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
+import { parseTimestampNs } from '../../src/lib/market/time.ts';
+import { ownClockFile } from '../../src/lib/service/clock.ts';
 import { everyKind, writeNdjson } from './market-data.ts';
 import {
   removeTemporaryFolders,
@@ -314,6 +317,30 @@ describe('the stream carries the source', () => {
     const byId = new Map(items.map((item) => [item.i, item]));
     expect(byId.size).toBe(items.length);
     for (const trade of seen) expect(byId.get(trade.i as number)).toMatchObject({ p: trade.p, t: trade.t });
+  });
+
+  it('with a clock file given it follows that file: stands with it, runs with it, stands when its owner is gone', async () => {
+    const file = join(temporaryFolder(), 'clock');
+    const owner = ownClockFile(file, parseTimestampNs('2026-03-10T14:30:00Z') as bigint, 0);
+    simulator = await startSimulator(['--data', writeNdjson(everyKind)], { TORGHUT_CLOCK: file });
+    const client = await connect().authenticate();
+    await client.subscribe({ trades: ['*'], quotes: ['*'], statuses: ['*'] });
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    expect((await simulator.status()).market_now).toBe('2026-03-10T14:30:00Z');
+    owner.setSpeed(40);
+    const renewing = setInterval(() => owner.renew(), 20);
+    await client.until((message) => message.T === 's');
+    clearInterval(renewing);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    const stood = await simulator.status();
+    const count = client.messages.length;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect((await simulator.status()).market_now).toBe(stood.market_now);
+    expect(client.messages.length).toBe(count);
+    // From a standing start nothing is missed: the very first message of the file is there.
+    const lines = everyKind.filter((line) => /^\{"T":"[tq]"/.test(line) && line.includes('14:30:'));
+    for (const line of lines) expect(client.frames.join('')).toContain(line);
+    owner.close();
   });
 
   it('a client that does not read gets dropped while others go on', async () => {

@@ -4,7 +4,7 @@
  * (size, times and inode say so), because a simulator that was killed has to be back at market now quickly.
  */
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { usageError } from '../../lib/service/errors.ts';
@@ -69,6 +69,18 @@ export function expandPaths(given: readonly string[]): string[] {
   return files;
 }
 
+/** A cache that cannot be written (full disk, no rights) only costs the next start its time. */
+function writeCache(path: string, files: FileInspection[]): void {
+  const fresh = `${path}.${process.pid}`;
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(fresh, `${JSON.stringify({ version: 1, files })}\n`);
+    renameSync(fresh, path);
+  } catch {
+    rmSync(fresh, { force: true });
+  }
+}
+
 /** Most files whose check is remembered. */
 const CACHED_FILES = 256;
 
@@ -131,10 +143,7 @@ export async function inspectFiles(paths: readonly string[], cachePath?: string)
   }
   if (cachePath !== undefined && isNew) {
     const others = cache.filter((item) => !paths.includes(item.path));
-    const text = JSON.stringify({ version: 1, files: [...found, ...others].slice(0, CACHED_FILES) });
-    mkdirSync(dirname(cachePath), { recursive: true });
-    writeFileSync(`${cachePath}.${process.pid}`, `${text}\n`);
-    renameSync(`${cachePath}.${process.pid}`, cachePath);
+    writeCache(cachePath, [...found, ...others].slice(0, CACHED_FILES));
   }
   return found;
 }
