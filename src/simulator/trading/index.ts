@@ -17,8 +17,9 @@ import { countParameter } from './order-queries.ts';
 import { RateLimit } from './rate-limit.ts';
 import { RestServer } from './rest-server.ts';
 import { tradingRoutes } from './routes.ts';
-import { defaultTradingSettings, type TradingSettings } from './settings.ts';
+import type { TradingSettings } from './settings.ts';
 import { UpdateStream } from './update-stream.ts';
+import { loadTradingSettings } from './variables.ts';
 
 /** How often market time is looked at without an event: sessions end and late fills come due also on a silent tape. */
 const TICK_MS = 20;
@@ -39,11 +40,14 @@ const faultNames: Record<string, string> = {
 
 export type { TradingSettings };
 
-/** @throws `journal_damaged` (exit 1) */
+/**
+ * @param options settings given there win over the environment
+ * @throws `journal_damaged` (exit 1), `config_invalid` (exit 2)
+ */
 export async function createTradingSide(
   options: TradingSideOptions & { settings?: Partial<TradingSettings> },
 ): Promise<TradingSide> {
-  const settings = { ...defaultTradingSettings, ...options.settings };
+  const settings = { ...loadTradingSettings(process.env), ...options.settings };
   const { tape, faults, keys, log: logger } = options;
   for (const [name, describe] of Object.entries(faultNames)) faults.declare(name, describe);
   const state = new BrokerState();

@@ -2,7 +2,7 @@
  * A trading side in a process of its own, to be killed: the tape walks by itself, the journal is in the folder given.
  * Usage: node exchange-process.ts FOLDER; prints the port.
  */
-import { FakeTape, tapeClock } from './fake-tape.ts';
+import { FakeTape } from './fake-tape.ts';
 import { startExchange } from './test-exchange.ts';
 
 const directory = process.argv[2] as string;
@@ -10,7 +10,7 @@ const tape = new FakeTape(['AIG', 'IBM']);
 // Market time goes on over the kills, as it does for a real simulator.
 tape.now += process.hrtime.bigint() % 3_600_000_000_000n;
 tape.quote('IBM', [184.2, 10], [184.25, 10]);
-const exchange = await startExchange({ tape, clock: tapeClock(tape), directory });
+const exchange = await startExchange({ tape, directory });
 let step = 0;
 setInterval(() => {
   step += 1;

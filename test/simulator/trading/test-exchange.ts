@@ -9,8 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pino from 'pino';
 import { WebSocketServer } from 'ws';
-import type { Clock } from '../../../src/lib/service/clock.ts';
-import type { MarketTape, TradingSide } from '../../../src/simulator/contract.ts';
+import type { TradingSide } from '../../../src/simulator/contract.ts';
 import { createFaultRegistry, type FaultRegistry } from '../../../src/simulator/faults.ts';
 import { createKeyCheck } from '../../../src/simulator/keys.ts';
 import { AssetList } from '../../../src/simulator/trading/assets.ts';
@@ -20,7 +19,7 @@ import { MatchingEngine } from '../../../src/simulator/trading/engine.ts';
 import { createTradingSide, type TradingSettings } from '../../../src/simulator/trading/index.ts';
 import { type Journal, openJournal } from '../../../src/simulator/trading/journal.ts';
 import { OrderLog } from '../../../src/simulator/trading/order-log.ts';
-import { FakeTape, tapeClock } from './fake-tape.ts';
+import { type FakeTape, tapeClock } from './fake-tape.ts';
 
 export const KEY = 'SIMKEY';
 export const SECRET = 'simsecret';
@@ -34,8 +33,7 @@ export interface TestExchange {
 }
 
 export interface ExchangeOptions {
-  tape: MarketTape;
-  clock: Clock;
+  tape: FakeTape;
   directory: string;
   settings?: Partial<TradingSettings>;
   only?: { keyId: string; secret: string };
@@ -46,7 +44,7 @@ export async function startExchange(options: ExchangeOptions): Promise<TestExcha
   const faults = createFaultRegistry(1);
   const keys = createKeyCheck(options.only);
   const log = pino({ level: process.env.LOG_LEVEL ?? 'silent' });
-  const trading = await createTradingSide({ ...options, faults, keys, log });
+  const trading = await createTradingSide({ ...options, clock: tapeClock(options.tape), faults, keys, log });
   const server = createServer((request, response) => {
     void trading.handleHttp(request, response, new URL(request.url ?? '/', 'http://localhost')).then((isDone) => {
       if (!isDone) response.writeHead(404).end();
@@ -102,5 +100,3 @@ export function bareBroker(directory: string, tape: FakeTape, cash = '100000', m
   engine.resume();
   return { tape, broker: new Broker(engine, log), engine, state, journal, log, events };
 }
-
-export { FakeTape, tapeClock };

@@ -5,7 +5,7 @@ import { streaming } from '@alpacahq/alpaca-trade-api';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import { streamEvents } from '../../../src/simulator/trading/order-log.ts';
-import { FakeTape, ns, tapeClock } from './fake-tape.ts';
+import { FakeTape, ns } from './fake-tape.ts';
 import { type SdkClient, sdkClient } from './sdk.ts';
 import { KEY, SECRET, startExchange, type TestExchange, temporaryFolder } from './test-exchange.ts';
 
@@ -18,7 +18,7 @@ const closers: (() => void)[] = [];
 beforeEach(async () => {
   folder = temporaryFolder();
   tape = new FakeTape(['AIG', 'IBM']);
-  exchange = await startExchange({ tape, clock: tapeClock(tape), directory: folder.path });
+  exchange = await startExchange({ tape, directory: folder.path });
   client = sdkClient(exchange.url);
   tape.quote('IBM', [184.2, 100], [184.25, 100]);
 });
