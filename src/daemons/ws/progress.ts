@@ -14,8 +14,11 @@ import type { Publisher, Slot } from './publisher.ts';
 export const QUIET_MS = 250;
 /** At most 20 a machine second in each partition. */
 export const PROGRESS_INTERVAL_MS = 50;
-/** Outside the session progress ends after this silence (market ms), so an idle night writes nothing. */
-const CLOSED_SILENCE_MS = 20_000;
+/**
+ * Outside the session progress ends after this silence (market ms), so an idle night writes nothing. A virtual run may end with
+ * the session's last second and still needs the 110 s that follow it to make everything final.
+ */
+const CLOSED_SILENCE_MS = { system: 20_000, virtual: 120_000 } as const;
 
 export interface ProgressOptions {
   clock: Clock;
@@ -28,6 +31,8 @@ export interface ProgressOptions {
   isSessionActive(): boolean;
   /** Market ms of the newest message of any symbol. */
   lastDataMs(): number;
+  /** How far of what an answered ping proves may be told: a mute socket answers pings too. */
+  confirmed(provenNs: bigint): bigint;
 }
 
 export interface ProgressTeller {
@@ -53,17 +58,18 @@ export function createProgressTeller(options: ProgressOptions): ProgressTeller {
     tick: () => {
       if (provenNs === undefined || !options.isUp()) return 0;
       const nowMs = options.clock.nowMs();
-      if (!options.isSessionActive() && nowMs - options.lastDataMs() > CLOSED_SILENCE_MS) return 0;
+      if (!options.isSessionActive() && nowMs - options.lastDataMs() > CLOSED_SILENCE_MS[options.clock.kind]) return 0;
+      const toldNs = options.confirmed(provenNs);
       let written = 0;
       for (const lane of options.lanes) {
         if (!lane.isClear) continue;
         for (const slot of options.slotsOf(lane)) {
-          if (nowMs - slot.lastRecordMs < QUIET_MS || (told.get(slot) ?? 0n) >= provenNs) continue;
-          told.set(slot, provenNs);
+          if (nowMs - slot.lastRecordMs < QUIET_MS || (told.get(slot) ?? 0n) >= toldNs) continue;
+          told.set(slot, toldNs);
           const text = options.envelopes.market({
             channel: 'progress',
             symbol: '',
-            eventTs: formatTimestampNs(provenNs),
+            eventTs: formatTimestampNs(toldNs),
             session: null,
             payload: '{}',
             source: 'ws',

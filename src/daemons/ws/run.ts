@@ -25,6 +25,7 @@ import { createOrderEvents, orderRoles } from './orderEvents.ts';
 import { createProgressTeller, PROGRESS_INTERVAL_MS } from './progress.ts';
 import { Slots } from './records.ts';
 import { recover } from './recovery.ts';
+import { createSilenceCheck } from './silenceCheck.ts';
 import { createStatusReporter, HEARTBEAT_MS } from './statusReporter.ts';
 import { createStreams, isFeedActive } from './streams.ts';
 import { readLaneTail } from './tail.ts';
@@ -148,6 +149,16 @@ async function start(
     isUp: () => forwarder.isUp,
     isSessionActive: () => isFeedActive(feed, clock),
     lastDataMs: () => forwarder.lastDataMs,
+    confirmed: (provenNs) => silence.confirmed(provenNs),
+  });
+  const silence = createSilenceCheck({
+    rest,
+    symbols: config.symbols,
+    batchSize: config.SUBSCRIBE_BATCH_SIZE,
+    records,
+    lastDataMs: () => forwarder.lastDataMs,
+    lastEventMs: () => forwarder.lastEvent?.ms ?? 0,
+    onMute: (detail) => market.giveUp(detail),
   });
   const status = createStatusReporter({
     feed,
@@ -223,7 +234,8 @@ async function start(
     status,
     deadLetters,
     metrics,
-    onReconnect: () => {
+    onUp: () => silence.begin(clock.nowNs()),
+    onLost: () => {
       reconnects += 1;
     },
   });

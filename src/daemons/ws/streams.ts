@@ -1,5 +1,6 @@
 /** The two streams of ws with what each of their events sets off. */
 import type { Logger } from 'pino';
+import { isUp } from '../../lib/alpaca/connectionState.ts';
 import { createMarketStream, type MarketStream } from '../../lib/alpaca/marketStream.ts';
 import { createOrderStream, type OrderStream } from '../../lib/alpaca/orderStream.ts';
 import { sessionOf } from '../../lib/market/calendar.ts';
@@ -45,7 +46,9 @@ export interface StreamParts {
   status: StatusReporter;
   deadLetters: DeadLetters;
   metrics: WsMetrics;
-  onReconnect(): void;
+  /** The market stream delivers completely from now on. */
+  onUp(): void;
+  onLost(): void;
 }
 
 export function createStreams(parts: StreamParts): { market: MarketStream; orders: OrderStream | undefined } {
@@ -73,7 +76,8 @@ export function createStreams(parts: StreamParts): { market: MarketStream; order
     isSessionActive: () => isFeedActive(feed, clock),
     onState: (change) => {
       forwarder.onState(change);
-      if (change.end) parts.onReconnect();
+      if (isUp(change.to) && !isUp(change.from)) parts.onUp();
+      if (change.end) parts.onLost();
     },
     onMessage: (message) => forwarder.onMessage(message),
     onBadFrame: (reason, text, detail) => deadLetters.write(reason, text, detail, ''),

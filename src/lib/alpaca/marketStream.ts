@@ -56,6 +56,8 @@ export interface MarketStream {
   readonly state: ConnectionState;
   /** Connects, and again after every loss, until the signal aborts; resolves when the socket is closed. */
   run(signal: AbortSignal): Promise<void>;
+  /** Ends the present connection as mute; the next one is dialled after the usual delay. */
+  giveUp(detail: string): void;
 }
 
 const optionalChannels: ReadonlySet<MarketChannel> = new Set(['statuses', 'lulds', 'updatedBars']);
@@ -63,6 +65,8 @@ const optionalChannels: ReadonlySet<MarketChannel> = new Set(['statuses', 'lulds
 const MIN_IDLE_MACHINE_MS = 2_000;
 
 export function createMarketStream(options: MarketStreamOptions): MarketStream {
+  let failSession: ((detail: string) => void) | undefined;
+
   /** One connection from dial to loss; resolves with the reason. */
   const session = (connection: Connection, signal: AbortSignal): Promise<SocketEnd> =>
     new Promise((resolve) => {
@@ -88,6 +92,7 @@ export function createMarketStream(options: MarketStreamOptions): MarketStream {
       }, 250);
 
       const finish = (end: SocketEnd) => {
+        failSession = undefined;
         clearTimeout(authTimer);
         clearTimeout(retryTimer);
         clearInterval(idleTimer);
@@ -197,10 +202,18 @@ export function createMarketStream(options: MarketStreamOptions): MarketStream {
         },
         onEnd: finish,
       });
+      failSession = (detail) => fail('read_idle', detail);
       if (signal.aborted) onAbort();
       else signal.addEventListener('abort', onAbort, { once: true });
     });
 
   const retry = { baseMs: options.reconnectBaseMs, maxMs: options.reconnectMaxMs, random: options.random };
-  return createReconnecting({ retry, onState: options.onState, session });
+  const reconnecting = createReconnecting({ retry, onState: options.onState, session });
+  return {
+    get state() {
+      return reconnecting.state;
+    },
+    run: reconnecting.run,
+    giveUp: (detail) => failSession?.(detail),
+  };
 }
