@@ -63,8 +63,16 @@ export async function runToEnd(
 
 function launch(args: readonly string[], env: Record<string, string> = {}): ChildProcess {
   return spawn(process.execPath, [entry, ...args], {
-    env: { ...process.env, TORGHUT_HOME: temporaryFolder(), TORGHUT_CLOCK: '', TORGHUT_RUN_HOME: '', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    env: {
+      ...process.env,
+      TORGHUT_HOME: temporaryFolder(),
+      TORGHUT_CLOCK: '',
+      TORGHUT_RUN_HOME: '',
+      TORGHUT_PARENT: 'stdin',
+      ...env,
+    },
+    // The pipe ends the child with the test process, also when a test failed half way.
+    stdio: ['pipe', 'pipe', 'pipe'],
   });
 }
 
