@@ -30,7 +30,7 @@ const faultNames: Record<string, string> = {
   http_5xx_before: 'trading REST answers 500 (status) before acting; parameters status, method, path',
   http_5xx_after: 'trading REST acts, then answers 504 (status); parameters status, method, path',
   post_timeout_after: 'trading REST acts and never answers; parameters method, path',
-  slow: 'trading REST waits ms (1000) machine ms before acting, or after it with when=after; parameters ms, when, method, path',
+  slow: 'trading REST waits delay_ms (1000) machine ms before acting, or after it with when=after; parameters delay_ms, when, method, path',
   html_error: 'trading REST answers an HTML page with status 502; parameters status, method, path',
   updates_delay: 'trade_updates holds an event ms (1000) machine ms; parameters ms, event, symbol',
   updates_duplicate: 'trade_updates sends an event copies (2) times; parameters copies, event, symbol',
@@ -49,7 +49,12 @@ export async function createTradingSide(
 ): Promise<TradingSide> {
   const settings = { ...loadTradingSettings(process.env), ...options.settings };
   const { tape, faults, keys, log: logger } = options;
-  for (const [name, describe] of Object.entries(faultNames)) faults.declare(name, describe);
+  // The market side has faults of the same name (slow, http_429): one strike list, both descriptions.
+  const known = new Map(faults.known().map((fault) => [fault.name, fault.describe]));
+  for (const [name, describe] of Object.entries(faultNames)) {
+    const other = known.get(name);
+    faults.declare(name, other === undefined ? describe : `${other}; ${describe}`);
+  }
   const state = new BrokerState();
   const journal = openJournal(options.directory, (entry) => state.apply(entry));
   const log = new OrderLog(state, journal);

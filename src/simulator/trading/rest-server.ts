@@ -129,7 +129,7 @@ export class RestServer {
   async #withFaults(route: TradingRoute, url: URL, act: () => RouteAnswer): Promise<Outcome> {
     const strike = (name: string) => this.#parts.faults.take(name, { method: route.method, path: url.pathname });
     const slow = strike('slow');
-    if (slow && slow.text('when', 'before') === 'before') await sleep(slow.number('ms', 1000));
+    if (slow && slow.text('when', 'before') === 'before') await sleep(slow.number('delay_ms', 1000));
     if (strike('http_429')) return this.#refusal(rateLimited(), 'http_429');
     const before = strike('http_5xx_before');
     if (before) return failure(before, 500);
@@ -141,7 +141,7 @@ export class RestServer {
     } catch (error) {
       outcome = this.#refusal(error);
     }
-    if (slow && slow.text('when', 'before') === 'after') await sleep(slow.number('ms', 1000));
+    if (slow && slow.text('when', 'before') === 'after') await sleep(slow.number('delay_ms', 1000));
     const isChange = route.method !== 'GET' && outcome.status < 300;
     const after = isChange ? strike('http_5xx_after') : undefined;
     if (after) return failure(after, 504);

@@ -86,7 +86,7 @@ describe('faults and limits', () => {
   });
 
   it('slow waits before acting', async () => {
-    at.faults.add({ name: 'slow', count: 1, ms: 150 });
+    at.faults.add({ name: 'slow', count: 1, delay_ms: 150 });
     const start = performance.now();
     await t().account.getAccount();
     expect(performance.now() - start).toBeGreaterThan(140);
