@@ -32,7 +32,9 @@ describe('synthetic market', () => {
     expect(hash(await read(open(7)))).toBe(hash(first));
     expect(hash(await read(open(8)))).not.toBe(hash(first));
     // Pinned: a change of the generator changes every run that names a seed, and has to be meant.
-    expect(`${first.length} ${hash(first)}`).toMatchInlineSnapshot(`"36218 0cc1041ae1b2eb166489021c0f60f4e967453a6d84d9da4b8aa9ab8d16f2cfef"`);
+    expect(`${first.length} ${hash(first)}`).toMatchInlineSnapshot(
+      `"36218 0cc1041ae1b2eb166489021c0f60f4e967453a6d84d9da4b8aa9ab8d16f2cfef"`,
+    );
     const alone = await read(open(7, ['IBM']));
     expect(hash(alone)).toBe(hash(first.filter((event) => event.symbol === 'IBM')));
   });
