@@ -60,7 +60,21 @@ describe.skipIf(!folder)('the recorded opening (set TORGHUT_DATA)', () => {
     of.startWs();
     await of.untilMarket(endNs);
     await expectWhole(of, readRaw(smoke));
+    // Nothing more comes, yet every partition of every input is told how far market time has come.
+    await of.untilMarket(endNs + 110_000_000_000n);
     expect(await of.kill('ws', 'SIGTERM')).toBe(0);
+    const reached = new Map<string, number>();
+    for (const topic of ['trades', 'quotes', 'bars'] as const) {
+      for (const record of await of.records(topic)) {
+        const { channel, event_ts } = JSON.parse(String(record.value)) as { channel: string; event_ts: string };
+        if (channel !== 'progress') continue;
+        expect(record.headers.shard).toBe('0/1');
+        expect(Date.parse(event_ts)).toBeLessThanOrEqual(record.timestampMs);
+        reached.set(`${topic}/${record.partition}`, Date.parse(event_ts));
+      }
+    }
+    expect(reached.size).toBe(9);
+    expect(Math.min(...reached.values())).toBeGreaterThan(Number(endNs / 1_000_000n) + 100_000);
   });
 
   const seeds = process.env.TORGHUT_TEST_FULL ? 10 : 2;

@@ -7,7 +7,6 @@ import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createMarketRest } from '../../lib/alpaca/marketRest.ts';
 import { openEventLog } from '../../lib/log/open.ts';
-import { type TopicRole, topicSpec } from '../../lib/log/topics.ts';
 import { createEnvelopeWriter } from '../../lib/market/envelopeText.ts';
 import { openClock } from '../../lib/service/clock.ts';
 import { announceService, homePaths, withdrawService } from '../../lib/service/home.ts';
@@ -29,6 +28,7 @@ import { createSilenceCheck } from './silenceCheck.ts';
 import { createStatusReporter, HEARTBEAT_MS } from './statusReporter.ts';
 import { createStreams, isFeedActive } from './streams.ts';
 import { readLaneTail } from './tail.ts';
+import { ingestTopicSpecs, ingestTopics } from './topics.ts';
 import { loadWsConfig, type WsConfig } from './variables.ts';
 
 export interface WsDaemonOptions {
@@ -52,24 +52,6 @@ export async function runWsDaemon(options: WsDaemonOptions): Promise<number> {
   return runDaemon(lifecycle, log, () => start({ ...options, env }, config, clock, lifecycle, log));
 }
 
-function topicNames(config: WsConfig): Record<string, string> & Record<IngestRole, string> {
-  return {
-    trades: config.TOPIC_TRADES,
-    quotes: config.TOPIC_QUOTES,
-    bars: config.TOPIC_BARS_1M,
-    status: config.TOPIC_STATUS,
-    tradeUpdates: config.TOPIC_TRADE_UPDATES,
-    tradeUpdatesV2: config.TOPIC_TRADE_UPDATES_V2,
-    repair: config.INGEST_REPAIR_TOPIC,
-    dlq: config.INGEST_DLQ_TOPIC,
-  };
-}
-
-type IngestRole = Extract<
-  TopicRole,
-  'trades' | 'quotes' | 'bars' | 'status' | 'tradeUpdates' | 'tradeUpdatesV2' | 'repair' | 'dlq'
->;
-
 async function start(
   options: WsDaemonOptions & { env: NodeJS.ProcessEnv },
   config: WsConfig,
@@ -84,15 +66,11 @@ async function start(
   const feed = config.ALPACA_FEED;
   const component = `ws:${feed}`;
   const orderComponent = 'ws:trade_updates';
-  const names = topicNames(config);
+  const names = ingestTopics(config);
 
   const eventLog = await openEventLog({ home, env, clock });
   lifecycle.onClose('event log', () => eventLog.close());
-  const roles = Object.keys(names) as IngestRole[];
-  const specs = roles.map((role) =>
-    topicSpec(role, { names, partitions: config.TORGHUT_PARTITIONS, clock: clock.kind }),
-  );
-  await eventLog.ensureTopics(specs);
+  await eventLog.ensureTopics(ingestTopicSpecs(names, config.TORGHUT_PARTITIONS, clock.kind));
   const writer = await eventLog.openWriter({ owner: 'ws' });
   lifecycle.onClose('writer', () => writer.close());
 
