@@ -193,23 +193,32 @@ export class FakeWorld {
   transaction(): LedgerTransaction {
     const settle = (id: string, status: DecisionStatus, reasons: readonly string[]) => {
       const row = this.rows.decisions.find((item) => item.decision.id === id);
-      if (row?.status !== 'planned') return Promise.resolve(false);
+      if (row?.status !== 'planned') return false;
       row.status = status;
       row.reasons = reasons;
-      return Promise.resolve(true);
+      return true;
     };
     return {
       decisions: {
         ...this.reads.decisions,
-        insert: ({ decision, decidedAtMs, detail }) => {
-          const known = this.rows.decisions.find((row) => row.decision.hash === decision.hash);
-          if (known) return Promise.resolve({ inserted: false, id: known.decision.id, status: known.status });
-          this.rows.decisions.push({ decision, status: 'planned', decidedAtMs, reasons: [] });
-          if (detail.includes('"risk_1"')) this.rows.events.push({ id: decision.id, stage: 'risk_1' });
-          return Promise.resolve({ inserted: true, id: decision.id, status: 'planned' as const });
+        insert: notUsed,
+        reject: notUsed,
+        block: notUsed,
+        insertMany: (rows) => {
+          const inserted = new Set<string>();
+          for (const { decision, decidedAtMs, detail, refusal } of rows) {
+            if (this.rows.decisions.some((row) => row.decision.hash === decision.hash)) continue;
+            const end = { status: refusal?.status ?? ('planned' as const), reasons: refusal?.reasons ?? [] };
+            this.rows.decisions.push({ decision, decidedAtMs, ...end });
+            if (detail.includes('"risk_1"')) this.rows.events.push({ id: decision.id, stage: 'risk_1' });
+            inserted.add(decision.id);
+          }
+          return Promise.resolve(inserted);
         },
-        reject: (id, { reasons }) => settle(id, 'rejected', reasons),
-        block: (id, { reasons }) => settle(id, 'blocked', reasons),
+        refuseMany: (refusals) => {
+          const changed = refusals.filter(({ id, status, reasons }) => settle(id, status, reasons));
+          return Promise.resolve(new Set(changed.map(({ id }) => id)));
+        },
         addEvent: (id, { stage }) => {
           this.rows.events.push({ id, stage });
           return Promise.resolve();

@@ -121,6 +121,22 @@ export interface DecisionCounts {
   submitted: number;
 }
 
+export interface DecisionRefusal {
+  id: string;
+  /** `blocked`: a switch held it, else a limit or an error refused it. */
+  status: 'rejected' | 'blocked';
+  /** Must not be empty. */
+  reasons: readonly string[];
+  /** Who rejected it; blocked decisions have none. */
+  origin?: RejectOrigin;
+  atMs: number;
+  detail: Jsonb;
+}
+
+export interface ScreenedDecision extends NewDecision {
+  refusal?: Omit<DecisionRefusal, 'id'>;
+}
+
 export interface DecisionWrites extends DecisionReads {
   /** Inserts it as `planned`, once per (account, hash); a known hash returns the row that is there. */
   insert(row: NewDecision): Promise<{ inserted: boolean; id: string; status: DecisionStatus }>;
@@ -131,6 +147,13 @@ export interface DecisionWrites extends DecisionReads {
   ): Promise<boolean>;
   /** planned → blocked (a switch held it). False when it is not planned any more. */
   block(id: string, refusal: { reasons: readonly string[]; atMs: number; detail?: Jsonb }): Promise<boolean>;
+  /**
+   * Inserts many in two statements, each planned or with its end already (risk #1); a known hash is left out.
+   * Returns the ids that were inserted.
+   */
+  insertMany(rows: readonly ScreenedDecision[]): Promise<ReadonlySet<string>>;
+  /** planned → rejected or blocked for many, in two statements. Returns the ids that were still planned. */
+  refuseMany(refusals: readonly DecisionRefusal[]): Promise<ReadonlySet<string>>;
   /** Appends to the history of the decision (gate inputs and results, stages). */
   addEvent(id: string, event: { stage: string; atMs: number; detail: Jsonb }): Promise<void>;
 }

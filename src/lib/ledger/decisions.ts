@@ -10,18 +10,10 @@ import type { Decision, OrderType, TimeInForce } from '../risk/order.ts';
 import type {
   DecisionCounts, DecisionFilter, DecisionRow, DecisionStatus, DecisionWrites, NewDecision, RejectOrigin,
 } from './contract.ts'; // biome-ignore format: one list
+import { columnsOf, insertMany, refuseMany } from './decision-batches.ts';
 import { type Jsonb, toJsonb } from './jsonb.ts';
 import type { LedgerDb, LedgerTables } from './tables.ts';
-import {
-  decimalOf,
-  defined,
-  numericOf,
-  optionalDecimal,
-  optionalMs,
-  optionalNumeric,
-  optionalTime,
-  timeOf,
-} from './values.ts';
+import { decimalOf, defined, optionalDecimal, optionalMs, timeOf } from './values.ts';
 
 function rowOf(row: Selectable<LedgerTables['trade_decisions']>): DecisionRow {
   const decision: Decision = defined({
@@ -155,6 +147,8 @@ export function decisionRepository(db: LedgerDb, epoch: bigint): DecisionWrites 
     insert: (row) => insertDecision(db, row, addEvent),
     reject: (id, refusal) => refuse(id, 'rejected', refusal),
     block: (id, refusal) => refuse(id, 'blocked', refusal),
+    insertMany: (rows) => insertMany(db, rows, epoch),
+    refuseMany: (refusals) => refuseMany(db, refusals, epoch),
     addEvent,
   };
 }
@@ -166,34 +160,7 @@ async function insertDecision(
 ): Promise<{ inserted: boolean; id: string; status: DecisionStatus }> {
   const inserted = await db
     .insertInto('trade_decisions')
-    .values({
-      id: decision.id,
-      strategy_id: decision.strategyId,
-      strategy_name: decision.strategyName,
-      alpaca_account_label: decision.accountLabel,
-      symbol: decision.symbol,
-      timeframe: decision.timeframe,
-      event_ts: timeOf(decision.eventTsMs),
-      action: decision.action,
-      intent: decision.intent,
-      qty: numericOf(decision.quantity),
-      order_type: decision.orderType,
-      time_in_force: decision.timeInForce,
-      limit_price: optionalNumeric(decision.limitPrice),
-      stop_price: optionalNumeric(decision.stopPrice),
-      reference_price: optionalNumeric(decision.price),
-      reference_price_as_of: optionalTime(decision.priceAsOfMs),
-      rationale: decision.rationale,
-      run_id: decision.signal.runId,
-      window_size: decision.signal.windowSize,
-      signal_revision: decision.signal.revision,
-      source_partition: decision.signal.sourcePartition,
-      source_offset: decision.signal.sourceOffset,
-      decision_json: detail,
-      decision_hash: decision.hash,
-      status: 'planned',
-      decided_at: timeOf(decidedAtMs),
-    })
+    .values(columnsOf({ decision, decidedAtMs, detail }))
     .onConflict((conflict) => conflict.columns(['alpaca_account_label', 'decision_hash']).doNothing())
     .returning('id')
     .executeTakeFirst();

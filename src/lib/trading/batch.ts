@@ -3,7 +3,7 @@
  * not traded, evaluated times, and the cursor (compare and set).
  * Guarantee: all of it or nothing; after it every row of the batch is decided, before it every row is unread.
  */
-import type { CursorKey, DecisionRow, LedgerTransaction } from '../ledger/contract.ts';
+import type { CursorKey, DecisionRow, ScreenedDecision } from '../ledger/contract.ts';
 import { toJsonb } from '../ledger/jsonb.ts';
 import { screenDecision } from '../risk/evaluate.ts';
 import { isBlocked } from '../risk/gates.ts';
@@ -78,16 +78,10 @@ export async function commitBatch(batch: BatchInput, ports: CommitPorts): Promis
     windowSize: place.windowSize,
     partition: place.partition,
   });
+  const screened = batch.decisions.map((item) => screen(item, batch, ports, nowMs));
   crashPoint('cycle.decided');
-  const outcome = await ledger.write(leadership, async (tx) => {
-    const planned: DecisionRow[] = [];
-    const refused: CommittedBatch['refused'] = [];
-    for (const item of batch.decisions) {
-      const result = await insertScreened(tx, item, batch, ports, nowMs);
-      if (result === 'known') continue;
-      if (result.reasons.length > 0) refused.push(result);
-      else planned.push({ decision: item.decision, status: 'planned', decidedAtMs: nowMs, reasons: [] });
-    }
+  const inserted = await ledger.write(leadership, async (tx) => {
+    const ids = await tx.decisions.insertMany(screened);
     await tx.cursors.recordSignals(
       batch.plan.notes.map(({ row, kind, wouldDiffer }) => ({
         ...keyOf(row),
@@ -105,20 +99,27 @@ export async function commitBatch(batch: BatchInput, ports: CommitPorts): Promis
       const from = batch.cursor.get(name);
       if (from !== to) await tx.cursors.advance(keyOf(parseCursorName(name)), from, to, nowMs);
     }
-    return { planned, refused };
+    return ids;
   });
   crashPoint('cycle.committed');
-  return { ...outcome, cursor: next, atMs: nowMs };
+  // Known already (a cursor that was lost): a planned one is among the left-overs, any other has its end.
+  const mine = screened.filter((row) => inserted.has(row.decision.id));
+  const planned = mine
+    .filter((row) => row.refusal === undefined)
+    .map(({ decision }): DecisionRow => ({ decision, status: 'planned', decidedAtMs: nowMs, reasons: [] }));
+  const refused = mine.flatMap(({ refusal }) =>
+    refusal ? [{ reasons: refusal.reasons, isHeld: refusal.status === 'blocked' }] : [],
+  );
+  return { planned, refused, cursor: next, atMs: nowMs };
 }
 
-/** `known`: the hash is in the ledger already; a planned one is among the left-overs, any other has its end. */
-async function insertScreened(
-  tx: LedgerTransaction,
+/** Risk #1 on the facts of the batch; its inputs and result are stored with the decision. */
+function screen(
   item: MadeDecision,
   { facts, switches, session }: BatchInput,
   { settings }: CommitPorts,
   nowMs: number,
-): Promise<'known' | { reasons: readonly string[]; isHeld: boolean }> {
+): ScreenedDecision {
   const { decision } = item;
   const snapshot: RiskSnapshot = {
     nowMs,
@@ -133,12 +134,9 @@ async function insertScreened(
     lastEntryAtMs: facts?.entryTimes.get(`${decision.strategyId} ${decision.symbol}`),
   };
   const { reasons, record } = screenDecision(decision, snapshot, limitsFor(settings, item.wish.entry));
-  const detail = toJsonb({ ...item.detail, risk_1: record });
-  const inserted = await tx.decisions.insert({ decision, decidedAtMs: nowMs, detail });
-  if (!inserted.inserted) return 'known';
-  const isHeld = isBlocked(reasons);
+  const row = { decision, decidedAtMs: nowMs, detail: toJsonb({ ...item.detail, risk_1: record }) };
+  if (reasons.length === 0) return row;
   const refusal = { reasons, atMs: nowMs, detail: toJsonb({ stage: 1, reasons }) };
-  if (isHeld) await tx.decisions.block(decision.id, refusal);
-  else if (reasons.length > 0) await tx.decisions.reject(decision.id, { ...refusal, origin: 'risk' });
-  return { reasons, isHeld };
+  if (isBlocked(reasons)) return { ...row, refusal: { ...refusal, status: 'blocked' } };
+  return { ...row, refusal: { ...refusal, status: 'rejected', origin: 'risk' } };
 }

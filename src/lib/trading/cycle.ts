@@ -223,15 +223,12 @@ export function tradingCycle(ports: CyclePorts): TradingCycle {
 
   async function newestEntries(made: readonly MadeDecision[]): Promise<Map<string, number>> {
     const times = new Map<string, number>();
-    const asked = new Set<string>();
-    for (const { decision } of made) {
-      const { strategyId, symbol } = decision;
-      const scope = `${strategyId} ${symbol}`;
-      if (asked.has(scope)) continue;
-      asked.add(scope);
+    const scopes = new Map(made.map(({ decision }) => [`${decision.strategyId} ${decision.symbol}`, decision]));
+    const read = [...scopes].map(async ([scope, { strategyId, symbol }]) => {
       const atMs = await ledger.read.decisions.newestEntryAtMs({ accountLabel, strategyId, symbol });
       if (atMs !== undefined) times.set(scope, atMs);
-    }
+    });
+    await Promise.all(read);
     return times;
   }
 
@@ -249,11 +246,18 @@ export function tradingCycle(ports: CyclePorts): TradingCycle {
   }
 
   const drain = async () => {
-    for (const { decision } of await ledger.read.decisions.unresolved(accountLabel)) {
-      const refusal = { reasons: ['draining'], atMs: clock.nowMs() };
-      await ledger.write(leadership, (tx) => tx.decisions.block(decision.id, refusal));
-      counters.refuse(refusal.reasons, true);
-    }
+    const planned = await ledger.read.decisions.unresolved(accountLabel);
+    if (planned.length === 0) return;
+    const refusal = {
+      status: 'blocked' as const,
+      reasons: ['draining'],
+      atMs: clock.nowMs(),
+      detail: toJsonb({ stage: 'drain' }),
+    };
+    const changed = await ledger.write(leadership, (tx) =>
+      tx.decisions.refuseMany(planned.map(({ decision }) => ({ id: decision.id, ...refusal }))),
+    );
+    for (const _id of changed) counters.refuse(refusal.reasons, true);
   };
 
   return {

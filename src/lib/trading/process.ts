@@ -4,7 +4,7 @@
  * fails with an error that may pass and the decision is still planned; an error of ours in one decision rejects that one and
  * never stops the batch.
  */
-import type { DecisionRow, Leadership, Ledger } from '../ledger/contract.ts';
+import type { DecisionRefusal, DecisionRow, Leadership, Ledger } from '../ledger/contract.ts';
 import { type Jsonb, toJsonb } from '../ledger/jsonb.ts';
 import type { OrderDesk } from '../orders/contract.ts';
 import type { Reviewer } from '../review/reviewer.ts';
@@ -165,18 +165,15 @@ export async function processPlanned(
 
   async function refuse(all: readonly Refusal[]): Promise<void> {
     const atMs = clock.nowMs();
-    const changed = await ledger.write(leadership, async (tx) => {
-      const done: ProcessSummary['refused'] = [];
-      for (const { decision, reasons, origin, detail } of all) {
-        const isHeld = origin === 'risk' && isBlocked(reasons);
-        const isChanged = isHeld
-          ? await tx.decisions.block(decision.id, { reasons, atMs, detail })
-          : await tx.decisions.reject(decision.id, { reasons, origin, atMs, detail });
-        if (isChanged) done.push({ reasons, isHeld });
-      }
-      return done;
+    const rows = all.map(({ decision, reasons, origin, detail }): DecisionRefusal => {
+      const refusal = { id: decision.id, reasons, atMs, detail };
+      const isHeld = origin === 'risk' && isBlocked(reasons);
+      return isHeld ? { ...refusal, status: 'blocked' } : { ...refusal, status: 'rejected', origin };
     });
-    summary.refused.push(...changed);
+    const changed = await ledger.write(leadership, (tx) => tx.decisions.refuseMany(rows));
+    for (const { id, reasons, status } of rows) {
+      if (changed.has(id)) summary.refused.push({ reasons, isHeld: status === 'blocked' });
+    }
   }
 }
 
