@@ -53,7 +53,7 @@ beforeEach(async () => {
   home = mkdtempSync(join(tmpdir(), 'torghut-desk-'));
   tape = new FakeTape(['IBM', 'AIG', 'GE']);
   clock = tapeClock(tape);
-  exchange = await startExchange({ tape, clock, directory: home });
+  exchange = await startExchange({ tape, directory: home });
   tape.quote('IBM', [184.2, 100], [184.25, 100]);
   tape.quote('AIG', [48.1, 500], [48.11, 500]);
   log = openEmbeddedLog({ home, clock });

@@ -33,7 +33,7 @@ export interface OrderDeskOptions {
 }
 
 /** Machine ms of one idle round of the maintenance loop. */
-const ROUND_MS = 100;
+const ROUND_MS = 200;
 /** Machine ms that a feed poll waits for a record. */
 const FEED_WAIT_MS = 250;
 /** First and longest wait between two looks at the same unknown claim, machine ms. */
