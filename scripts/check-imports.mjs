@@ -34,7 +34,15 @@ const rooms = [
   { room: 'src/embedded/', may: ['src/embedded/', 'src/lib/', 'npm:', 'node:'] },
   {
     room: 'src/daemons/',
-    may: ['src/daemons/', 'src/embedded/connect', 'src/embedded/parts', 'src/lib/', 'npm:', 'node:'],
+    may: [
+      'src/daemons/',
+      'src/embedded/connect',
+      'src/embedded/parts',
+      'src/embedded/variables',
+      'src/lib/',
+      'npm:',
+      'node:',
+    ],
   },
   {
     room: 'src/commands/',

@@ -56,6 +56,7 @@ if (names.length === 0) {
     'src',
   ]);
   check('import arrows', process.execPath, ['scripts/check-imports.mjs']);
+  check('error page', process.execPath, ['scripts/error-page.mjs', '--check']);
   check('lock file', process.execPath, ['scripts/lock-platforms.mjs', '--check']);
 }
 
