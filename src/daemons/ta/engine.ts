@@ -241,6 +241,7 @@ async function start(
     settings,
     topics,
     groupId: config.TA_GROUP_ID,
+    clientId: config.TA_CLIENT_ID,
     maxFutureMs: config.TA_MAX_FUTURE_MS,
     commitIntervalMs: config.TA_COMMIT_INTERVAL_MS,
     commitRecords: config.TA_COMMIT_RECORDS,

@@ -40,6 +40,7 @@ export interface TaskOptions {
   settings: TaSettings;
   topics: TaskTopics;
   groupId: string;
+  clientId: string;
   maxFutureMs: number;
   commitIntervalMs: number;
   commitRecords: number;
@@ -84,8 +85,10 @@ export class PartitionTask {
 
   /** Fences the former task of the partition, then reads its state. @throws what a refused state or the log reports */
   static async open(options: TaskOptions, partition: number): Promise<PartitionTask> {
-    const { log, topics, settings, runId, clock, maxFutureMs } = options;
-    const writer = await log.openWriter({ owner: `ta-${partition}` });
+    const { log, topics, settings, runId, clock, maxFutureMs, clientId } = options;
+    // On Kafka the owner is the transactional id of the whole cluster: another run must not be fenced by this one.
+    const owner = log.kind === 'kafka' ? `${clientId}-${runId}-${partition}` : `ta-${partition}`;
+    const writer = await log.openWriter({ owner });
     try {
       const restored = await readTaskState(log, topics.taState, partition);
       if (restored.task && restored.task.runId !== runId) {

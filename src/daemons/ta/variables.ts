@@ -22,6 +22,11 @@ export const taVariables = {
   TA_STATE_TOPIC: topic('taState', 'compacted topic of the state of each task'),
   TA_LATE_TOPIC: topic('taLate', 'topic of events that came too late or could not be used'),
   TA_GROUP_ID: { parse: kind.text, default: 'torghut-ta', describe: 'consumer group that spreads the partitions' },
+  TA_CLIENT_ID: {
+    parse: kind.text,
+    default: 'torghut-ta',
+    describe: 'beginning of the transactional ids on Kafka; the run and the partition follow',
+  },
   TA_GROUP_SESSION_MS: {
     parse: kind.integer(1_000, 300_000),
     default: 10_000,
