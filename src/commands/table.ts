@@ -32,12 +32,23 @@ export const nouns: Record<string, Noun> = {
   up: command('Run the whole pipeline on this machine', () => import('./up.ts')),
   simulator: command('An Alpaca-compatible exchange: market streams, history, trading', () => import('./simulator.ts')),
   ws: command('Daemon: forward the market and order streams into the event log', () => import('./ws.ts')),
-  ta: command('Daemon: micro-bars and indicators from the log, and the sink into ClickHouse', () => import('./ta.ts')),
+  ta: {
+    summary: 'Daemon: micro-bars and indicators from the log, and the sink into ClickHouse',
+    command: verb(
+      'Daemon: micro-bars and indicators from the log, and the sink into ClickHouse',
+      () => import('./ta.ts'),
+    ),
+    verbs: {
+      compute: verb('Bars and signals of a file of messages, by the bare core', () => import('./ta-compute.ts')),
+    },
+  },
   trade: {
     summary: 'Daemon: signals to decisions, risk and orders',
     command: verb('Daemon: signals to decisions, risk and orders', () => import('./trade.ts')),
     verbs: {
       status: verb('What the trading daemon of a home does now', () => import('./trade-status.ts')),
+      decisions: verb('Decisions of the ledger, newest first', () => import('./trade-decisions.ts')),
+      executions: verb('Orders of the ledger with their fills, newest first', () => import('./trade-executions.ts')),
     },
   },
   strategy: {
@@ -68,6 +79,10 @@ export const nouns: Record<string, Noun> = {
     summary: 'The ledger',
     verbs: {
       query: verb('Run SQL on Postgres (read-only unless --write)', () => import('./db-query.ts')),
+      migrate: verb(
+        'Bring the ledger to the schema of this program; shows its plan first',
+        () => import('./db-migrate.ts'),
+      ),
     },
   },
   embedded: {
