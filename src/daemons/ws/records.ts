@@ -136,6 +136,14 @@ export class RecordMaker {
     return this.#bars.get(`${message.symbol}|${message.time}`);
   }
 
+  /** A message may have waited while a newer update of its bar was accepted: its own content decides. */
+  #revisionOf(message: ScannedMessage): number {
+    const state = this.barState(message);
+    if (message.type === 'b' || state === undefined) return message.type === 'b' ? 0 : 1;
+    const isNewest = state.content === barContent(JSON.parse(message.raw) as Record<string, unknown>);
+    return Math.max(1, isNewest ? state.revision : state.revision - 1);
+  }
+
   noteBar(symbol: string, time: string, content: string, revision: number): void {
     const key = `${symbol}|${time}`;
     this.#bars.delete(key);
@@ -149,7 +157,7 @@ export class RecordMaker {
     if (channel === undefined) throw new Error(`message type ${message.type} is not forwarded`);
     let payload = message.raw;
     if (channel === 'bars' || channel === 'updatedBars') {
-      payload = withMembers(payload, `"revision":${this.barState(message)?.revision ?? 0}`);
+      payload = withMembers(payload, `"revision":${this.#revisionOf(message)}`);
     } else if (channel === 'status') {
       payload = withMembers(payload, '"component":"market_status"');
     }

@@ -58,8 +58,13 @@ const MIN_SLICE_NS = SECOND_NS;
 const SLICE_RECORDS = 20_000;
 /** The other side's clock may be ahead of ours; on a shared virtual clock it is not. */
 const SKEW_NS = 5n * SECOND_NS;
-/** How far before the connection a live message may still be dated. */
-const OVERLAP_NS = 5n * SECOND_NS;
+/**
+ * How far before the connection (as we saw it) a live message may be dated: what either side stalled, times the speed of the
+ * clock. Too long costs a little memory for a few seconds, too short doubles a quote.
+ */
+const OWED_NS = 120n * SECOND_NS;
+/** The stretch before the connection that is asked for once more where REST may lag behind the stream. */
+const SETTLE_NS = 5n * SECOND_NS;
 
 interface Missing {
   message: ScannedMessage;
@@ -125,7 +130,7 @@ export async function repairLane(options: RepairOptions, signal: AbortSignal): P
       const timeNs = dueNs(message.type, eventNs);
       if (timeNs >= endNs || (message.type !== 'b' && timeNs < fromNs)) continue;
       if (!isMissing(message, eventNs)) continue;
-      if (message.type === 'q' && !isLate && eventNs >= connectedNs - OVERLAP_NS) lane.owed.add(quoteKey(message.raw));
+      if (message.type === 'q' && !isLate && eventNs >= connectedNs - OWED_NS) lane.owed.add(quoteKey(message.raw));
       const role = isLate ? 'repair' : undefined;
       missing.push({
         message,
@@ -140,14 +145,12 @@ export async function repairLane(options: RepairOptions, signal: AbortSignal): P
     if (message.type === 't') return records.seenTrades.add(tradeIdentity(message));
     if (message.type === 'q') {
       const key = quoteKey(message.raw);
-      if (eventNs >= connectedNs - OVERLAP_NS && unmatched !== accounted) accounted.add(key);
+      if (eventNs >= connectedNs - SETTLE_NS && unmatched !== accounted) accounted.add(key);
       return !unmatched.take(key);
     }
     const content = barContent(JSON.parse(message.raw) as Record<string, unknown>);
     const state = records.barState(message);
     if (state?.content === content) return false;
-    // A bar that has been given and whose update the new connection will still bring is not missing.
-    if (state && dueNs('u', eventNs) >= connectedNs - OVERLAP_NS) return false;
     records.noteBar(message.symbol, message.time, content, state ? state.revision + 1 : 0);
     if (state) {
       message.type = 'u';
@@ -197,11 +200,11 @@ export async function repairLane(options: RepairOptions, signal: AbortSignal): P
     accounted.addAll(unmatched);
     unmatched = accounted;
     const endNs = clock.nowNs() + SKEW_NS;
-    const found = await fetchSlice(options, connectedNs - OVERLAP_NS, endNs, false, signal);
+    const found = await fetchSlice(options, connectedNs - SETTLE_NS, endNs, false, signal);
     // What came since the connection is live: only what lies before it can be missing.
     const before = found.filter((message) => (parseTimestampNs(message.time) ?? 0n) < connectedNs);
     if (signal.aborted) return;
-    const missing = claimMissing(before, connectedNs - OVERLAP_NS, connectedNs);
+    const missing = claimMissing(before, connectedNs - SETTLE_NS, connectedNs);
     count(isLate ? result.late : result.repaired, missing);
     for (const item of missing) item.publish();
   }
