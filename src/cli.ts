@@ -37,6 +37,11 @@ async function build(entry: CommandEntry, words: readonly string[]): Promise<Com
     .exitOverride();
   const { configure } = await entry.load();
   configure(command);
+  const verbs = words.length === 1 ? Object.entries(nouns[words[0] as string]?.verbs ?? {}) : [];
+  if (verbs.length > 0) {
+    const lines = verbs.map(([verb, { summary }]) => `  ${words[0]} ${verb.padEnd(12)} ${summary}`);
+    command.addHelpText('after', `\nFurther commands:\n${lines.join('\n')}`);
+  }
   return root;
 }
 
