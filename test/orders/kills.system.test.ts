@@ -146,9 +146,8 @@ describe('two processes, one account', () => {
         await new Promise((resolve) => setTimeout(resolve, 5));
       }
       first.kill('SIGSTOP');
-      const second = launch();
-      const [code] = (await once(second, 'exit')) as [number | null];
-      expect(code).toBe(0);
+      const second = await runTrader(argument, {});
+      expect(second.code, second.errors).toBe(0);
       const before = await query(dsn, 'select * from decision_events');
       const firstEnd = once(first, 'exit') as Promise<[number | null]>;
       first.kill('SIGCONT');

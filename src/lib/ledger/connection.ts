@@ -23,7 +23,7 @@ export interface ConnectionOptions {
 }
 
 /** Machine ms after which Postgres ends a transaction whose client says nothing. */
-const IDLE_TRANSACTION_MS = 10_000;
+const IDLE_TRANSACTION_MS = 5_000;
 
 /** Settings of one connection. The password inside the DSN is masked in every log line from here on. */
 export function clientConfig(options: ConnectionOptions): pg.ClientConfig {

@@ -85,7 +85,7 @@ async function tryAcquire(
   accountLabel: string,
   owner: string,
   lease: LeaseTiming,
-): Promise<bigint | undefined> {
+): Promise<{ epoch: bigint; sentAt: number } | undefined> {
   const got = await client.query<{ ok: boolean }>(`select pg_try_advisory_lock(${LOCK_KEY}) as ok`, [accountLabel]);
   if (!got.rows[0]?.ok) return undefined;
   const row = await client.query<{ epoch: string }>(
@@ -96,7 +96,27 @@ async function tryAcquire(
      returning epoch::text`,
     [accountLabel, owner, lease.leaseMs],
   );
-  return BigInt(row.rows[0]?.epoch ?? '0');
+  const epoch = BigInt(row.rows[0]?.epoch ?? '0');
+  // Raising the epoch may have waited for a transaction that a frozen predecessor left open: the lease begins only now.
+  const sentAt = machineMs();
+  await extendLease(client, accountLabel, owner, epoch, lease);
+  return { epoch, sentAt };
+}
+
+/** False when the row belongs to another leader by now. */
+async function extendLease(
+  client: pg.Client,
+  accountLabel: string,
+  owner: string,
+  epoch: bigint,
+  lease: LeaseTiming,
+): Promise<boolean> {
+  const renewed = await client.query(
+    `update trading_leader set lease_expires_at = clock_timestamp() + $4 * interval '1 millisecond'
+     where account_label = $1 and epoch = $2 and owner = $3 and backend_pid = pg_backend_pid()`,
+    [accountLabel, epoch.toString(), owner, lease.leaseMs],
+  );
+  return renewed.rowCount === 1;
 }
 
 /** Waits until this process leads the account. @throws `leadership_wait_aborted`, `ledger_unreachable` */
@@ -120,11 +140,10 @@ export async function acquireLeadership(
     /** A lock without a matching row is somebody between lock and row, or frozen there: give it one lease. */
     let strangerSince: { pid: number; at: number } | undefined;
     while (!signal?.aborted) {
-      const sentAt = machineMs();
-      const epoch = await tryAcquire(client, accountLabel, owner, lease);
-      if (epoch !== undefined) {
+      const acquired = await tryAcquire(client, accountLabel, owner, lease);
+      if (acquired) {
         crashPoint('leader.acquired');
-        return lead({ client, accountLabel, owner, epoch, lease, sentAt, connectionError });
+        return lead({ client, accountLabel, owner, lease, connectionError, ...acquired });
       }
       const holder = await readHolder(client, accountLabel);
       if (machineMs() - reportedAt >= 1_000) {
@@ -197,12 +216,8 @@ function lead(input: LeadInput): Leadership {
     if (isRenewing) return;
     isRenewing = true;
     try {
-      const renewed = await client.query(
-        `update trading_leader set lease_expires_at = clock_timestamp() + $4 * interval '1 millisecond'
-         where account_label = $1 and epoch = $2 and owner = $3 and backend_pid = pg_backend_pid()`,
-        [accountLabel, epoch.toString(), owner, lease.leaseMs],
-      );
-      if (renewed.rowCount === 0) return lose('another process raised the epoch');
+      const isRenewed = await extendLease(client, accountLabel, owner, epoch, lease);
+      if (!isRenewed) return lose('another process raised the epoch');
       heldUntil = sentAt + lease.leaseMs;
     } catch (error) {
       lose(`the lease could not be renewed: ${describeError(error)}`);

@@ -10,8 +10,8 @@ import { machineMs, sleep } from '../service/machine.ts';
 import type { DeskContext } from './context.ts';
 import type { CancelSummary } from './contract.ts';
 import { recordOrder } from './order-book.ts';
+import { noteFindings } from './settle.ts';
 import { isWorking } from './state.ts';
-import { noteFindings } from './submit.ts';
 
 /** Asks the broker for one order and records what it says. Returns the execution as it is then. */
 async function refresh(context: DeskContext, execution: ExecutionRow): Promise<ExecutionRow> {

@@ -8,7 +8,7 @@ import { crashPoint } from '../service/crash-point.ts';
 import type { DeskContext } from './context.ts';
 import type { Finding } from './contract.ts';
 import { recordOrder } from './order-book.ts';
-import { noteFindings } from './submit.ts';
+import { noteFindings } from './settle.ts';
 import { readTradeUpdate } from './trade-updates.ts';
 
 export interface FeedOptions {

@@ -4,107 +4,25 @@
  * fill of it too; nothing goes back (order-book.ts); a second pass without news changes nothing. What cannot be made equal
  * is a finding: orphan, foreign, drift, missing.
  */
-import type { BrokerOrder, FillActivity } from '../alpaca/trading-schema.ts';
+import type { BrokerOrder } from '../alpaca/trading-schema.ts';
 import type { ExecutionRow } from '../ledger/contract.ts';
 import { earliestSubmission } from '../ledger/executions.ts';
 import { toJsonb } from '../ledger/jsonb.ts';
-import { formatTimestampNs } from '../market/time.ts';
 import { crashPoint } from '../service/crash-point.ts';
 import { describeError, TorghutError } from '../service/errors.ts';
+import { listFills, listOrders } from './broker-lists.ts';
 import { isOurClientOrderId } from './client-order-id.ts';
 import type { DeskContext } from './context.ts';
 import type { Finding, ReconcileSummary } from './contract.ts';
 import { type FillReport, recordOrder } from './order-book.ts';
-import { noteFindings, resolveClaims } from './submit.ts';
+import { noteFindings } from './settle.ts';
+import { resolveClaims } from './submit.ts';
 
 const DAY_MS = 86_400_000;
 /** How far back the first pass of a ledger looks (spec 4.6: backfill of 7 days). */
 const FIRST_PASS_MS = 7 * DAY_MS;
-const PAGE = 500;
-const FILL_PAGE = 100;
 /** Kinds that a pass decides anew; the others stay until an operator has looked. */
 const passKinds = ['foreign_order', 'position_drift', 'fills_missing', 'missing_at_broker', 'unknown_status'] as const;
-
-const timestampOfMs = (ms: number) => formatTimestampNs(BigInt(Math.floor(ms)) * 1_000_000n);
-
-/** All orders submitted after an instant, page by page, each once. @throws `reconcile_page_stuck` */
-export async function listOrders(context: Pick<DeskContext, 'broker'>, afterMs: number): Promise<BrokerOrder[]> {
-  const found = new Map<string, BrokerOrder>();
-  let afterNs = BigInt(Math.floor(afterMs)) * 1_000_000n;
-  for (;;) {
-    const page = await context.broker.orders({
-      status: 'all',
-      after: formatTimestampNs(afterNs),
-      direction: 'asc',
-      limit: PAGE,
-    });
-    const before = found.size;
-    for (const order of page) found.set(order.id, order);
-    if (page.length < PAGE) return [...found.values()];
-    const lastNs = page.at(-1)?.submittedNs;
-    // `after` is exclusive: step back a nanosecond, or orders of the same instant on the next page would be lost.
-    const nextNs = lastNs === undefined ? afterNs : lastNs - 1n;
-    if (found.size === before || nextNs <= afterNs) {
-      throw new TorghutError({
-        code: 'reconcile_page_stuck',
-        what: 'the list of orders does not end',
-        why: `over ${PAGE} orders carry the same submission time`,
-        next: 'look at the orders of that instant at the broker',
-      });
-    }
-    afterNs = nextNs;
-  }
-}
-
-/** Fills of some orders since an instant, by order id, with the cumulative quantity of each. */
-async function listFills(
-  context: DeskContext,
-  sinceMs: number,
-  wanted: ReadonlySet<string>,
-): Promise<Map<string, FillReport[]>> {
-  const byOrder = new Map<string, FillActivity[]>();
-  let pageToken: string | undefined;
-  for (;;) {
-    const page = await context.broker.fillActivities({
-      after: timestampOfMs(sinceMs),
-      pageSize: FILL_PAGE,
-      ...(pageToken === undefined ? {} : { pageToken }),
-    });
-    for (const activity of page) {
-      if (!wanted.has(activity.orderId)) continue;
-      const list = byOrder.get(activity.orderId) ?? [];
-      list.push(activity);
-      byOrder.set(activity.orderId, list);
-    }
-    const last = page.at(-1)?.id;
-    if (page.length < FILL_PAGE || last === undefined || last === pageToken) break;
-    pageToken = last;
-  }
-  const reports = new Map<string, FillReport[]>();
-  for (const [orderId, activities] of byOrder) reports.set(orderId, fillReports(activities));
-  return reports;
-}
-
-/** Activities of one order as fills; a missing cumulative quantity is the running sum. */
-export function fillReports(activities: readonly FillActivity[]): FillReport[] {
-  const ordered = [...activities].sort((a, b) => {
-    if (a.cumulativeQty && b.cumulativeQty) return a.cumulativeQty.cmp(b.cumulativeQty);
-    if (a.transactionNs !== b.transactionNs) return a.transactionNs < b.transactionNs ? -1 : 1;
-    return a.id < b.id ? -1 : 1;
-  });
-  let sum: FillActivity['quantity'] | undefined;
-  return ordered.map((activity) => {
-    sum = sum === undefined ? activity.quantity : sum.plus(activity.quantity);
-    return {
-      brokerExecutionId: activity.executionId,
-      quantity: activity.quantity,
-      price: activity.price,
-      cumulativeQty: activity.cumulativeQty ?? sum,
-      atMs: Number(activity.transactionNs / 1_000_000n),
-      source: 'activity' as const,
-    };
-  });
-}
 
 function isUpToDate(execution: ExecutionRow, order: BrokerOrder): boolean {
   const updatedMs = order.updatedNs === undefined ? undefined : Number(order.updatedNs / 1_000_000n);

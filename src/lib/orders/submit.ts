@@ -12,34 +12,9 @@ import { crashPoint } from '../service/crash-point.ts';
 import { describeError, TorghutError } from '../service/errors.ts';
 import { clientOrderIdOf } from './client-order-id.ts';
 import type { DeskContext } from './context.ts';
-import type { Finding, RecoverySummary, SubmitOutcome } from './contract.ts';
+import type { RecoverySummary, SubmitOutcome } from './contract.ts';
 import { checkPayload } from './firewall.ts';
-import { recordOrder } from './order-book.ts';
-
-/** What a claim needs to be sent: from an approved order, or from the claim's own row after a crash. */
-type Sendable = Pick<ClaimRow, 'decisionId' | 'accountLabel' | 'clientOrderId' | 'terms' | 'approvedAtMs'>;
-
-/** Notes findings outside a reconcile pass, in the log and in the ledger. */
-export async function noteFindings(context: DeskContext, findings: readonly Finding[]): Promise<void> {
-  if (findings.length === 0) return;
-  for (const finding of findings) {
-    const level = finding.isPaging ? 'error' : 'warn';
-    context.log[level]({ finding: finding.kind, subject: finding.subject, ...finding.detail }, 'order finding');
-  }
-  const atMs = context.clock.nowMs();
-  await context.write(async (tx) => {
-    for (const finding of findings) await tx.findings.add(context.settings.accountLabel, finding, atMs);
-  });
-}
-
-function bookContext(context: DeskContext, wasLookedUp: boolean) {
-  return {
-    accountLabel: context.settings.accountLabel,
-    epoch: context.leadership.epoch,
-    nowMs: context.clock.nowMs(),
-    wasLookedUp,
-  };
-}
+import { lookUp, refuse, type Sendable, settle } from './settle.ts';
 
 /** claim → one POST → settle for an approved order. */
 export async function submitApproved(context: DeskContext, order: ApprovedOrder): Promise<SubmitOutcome> {
@@ -124,41 +99,6 @@ async function hold(
     await tx.decisions.block(order.decisionId, { reasons: [reason], atMs });
   });
   return { kind: 'blocked', reasons: [reason] };
-}
-
-/** Refuses a claim for good: nothing of it is at the broker. */
-async function refuse(
-  context: DeskContext,
-  order: Sendable,
-  from: 'claimed' | 'broker_io',
-  refusal: {
-    reasons: readonly string[];
-    origin: 'desk' | 'broker';
-    wasLookedUp?: boolean;
-    detail?: Record<string, unknown>;
-  },
-): Promise<boolean> {
-  crashPoint('refuse.before');
-  const isRefused = await context.write(async (tx) => {
-    const atMs = context.clock.nowMs();
-    const done = await tx.claims.rejected(order.decisionId, {
-      from,
-      reasons: refusal.reasons,
-      atMs,
-      wasLookedUp: refusal.wasLookedUp ?? false,
-    });
-    if (!done) return false;
-    await tx.decisions.reject(order.decisionId, {
-      reasons: refusal.reasons,
-      origin: refusal.origin,
-      atMs,
-      detail: toJsonb({ reasons: refusal.reasons, origin: refusal.origin, ...refusal.detail }),
-    });
-    return true;
-  });
-  crashPoint('refuse.committed');
-  if (isRefused) context.counters.rejected += 1;
-  return isRefused;
 }
 
 /** The steps after the claim: check, broker_io, one POST, settle. */
@@ -268,47 +208,6 @@ function payloadProblem(order: Sendable): TorghutError | undefined {
     if (error instanceof TorghutError) return error;
     throw error;
   }
-}
-
-/** undefined on a definite 404. */
-async function lookUp(context: DeskContext, clientOrderId: string): Promise<BrokerOrder | undefined> {
-  crashPoint('lookup.before');
-  const found = await context.broker.orderByClientId(clientOrderId);
-  crashPoint('lookup.after');
-  return found;
-}
-
-/** Tx C: execution, claim and decision together. */
-async function settle(
-  context: DeskContext,
-  order: Pick<Sendable, 'decisionId' | 'clientOrderId'>,
-  found: BrokerOrder,
-  wasLookedUp: boolean,
-): Promise<SubmitOutcome> {
-  crashPoint('settle.before');
-  if (found.clientOrderId !== order.clientOrderId) {
-    const why = `the broker answered with the order ${found.clientOrderId}`;
-    return { kind: 'unknown', clientOrderId: order.clientOrderId, why };
-  }
-  const result = await context.write(async (tx) => {
-    const recorded = await recordOrder(tx, bookContext(context, wasLookedUp), found, []);
-    crashPoint('settle.in_transaction');
-    return recorded;
-  });
-  crashPoint('settle.committed');
-  if (result.kind === 'foreign') {
-    return { kind: 'unknown', clientOrderId: order.clientOrderId, why: 'the order carries another client order id' };
-  }
-  if (result.claimSettled) context.counters.submitted += 1;
-  await noteFindings(context, result.findings);
-  return {
-    kind: 'submitted',
-    executionId: result.execution.id,
-    brokerOrderId: found.id,
-    clientOrderId: order.clientOrderId,
-    state: result.execution.state,
-    adopted: wasLookedUp,
-  };
 }
 
 /** One look at a claim whose POST has begun. */
