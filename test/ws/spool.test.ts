@@ -117,4 +117,14 @@ describe('journal', () => {
     second.journal.append('order', '{}', 7);
     expect(openJournal(path, 'e3').left.map(({ id }) => id)).toEqual(['e1-1', 'e2-1']);
   });
+
+  test('a disk that refuses costs the guard, never the message or the process', () => {
+    const { journal } = openJournal(folder(), 'e1');
+    const kept = journal.append('market', '{"T":"s"}', 5);
+    journal.close();
+    expect(journal.append('market', '{"T":"s"}', 5)).toBe(0);
+    expect(journal.append('order', '{}', 5)).toBe(0);
+    expect(journal.pending).toBe(1);
+    expect(journal.idOf(kept)).toBe('e1-1');
+  });
 });

@@ -125,11 +125,12 @@ export class Forwarder {
 
   #publishStatus(message: ScannedMessage, time: EventTime, journalId: number): void {
     const { records, publisher, journal } = this.#options;
-    publisher.enqueue({
-      ...records.record(message, time, 'ws'),
-      headers: { spool_id: journal.idOf(journalId) },
-      onDurable: () => journal.settle(journalId),
-    });
+    const record = records.record(message, time, 'ws');
+    if (journalId !== 0) {
+      record.headers = { spool_id: journal.idOf(journalId) };
+      record.onDurable = () => journal.settle(journalId);
+    }
+    publisher.enqueue(record);
   }
 
   /** Publishes a message that an earlier process had journalled and not committed. */

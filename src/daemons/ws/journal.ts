@@ -19,7 +19,10 @@ const entrySchema = z.object({
 export type JournalEntry = z.infer<typeof entrySchema>;
 
 export interface Journal {
-  /** Writes an entry. @returns the number that names it within this process */
+  /**
+   * Writes an entry. @returns the number that names it within this process; 0 when the disk refused it: the message then goes
+   * on without this guard
+   */
   append(kind: JournalEntry['kind'], raw: string, atMs: number): number;
   /** Takes over an entry that an earlier process left, under its old id. */
   adopt(entry: JournalEntry): number;
@@ -49,11 +52,27 @@ export function openJournal(folder: string, epoch: string): { journal: Journal; 
   const trim = () => {
     if (pending.size === 0) ftruncateSync(fd, 0);
   };
+  let isBroken = false;
+  const endTornLine = () => {
+    try {
+      isBroken = writeSync(fd, '\n') !== 1;
+    } catch {
+      isBroken = true;
+    }
+  };
   const journal: Journal = {
     append: (kind, raw, atMs) => {
       counter += 1;
+      if (isBroken) endTornLine();
       const entry: JournalEntry = { id: `${epoch}-${counter}`, at: atMs, kind, raw };
-      writeSync(fd, `${JSON.stringify(entry)}\n`);
+      const line = Buffer.from(`${JSON.stringify(entry)}\n`, 'utf8');
+      try {
+        if (writeSync(fd, line) !== line.length) throw new Error('the disk is full');
+      } catch {
+        // Whatever part was written must not spoil the next line; a torn line is left out when the file is read.
+        isBroken = true;
+        return 0;
+      }
       pending.set(counter, entry.id);
       return counter;
     },
@@ -89,7 +108,7 @@ function readEntries(path: string): { entries: JournalEntry[]; isTorn: boolean }
   }
   const entries: JournalEntry[] = [];
   for (const line of text.split('\n')) {
-    if (line === '') continue;
+    if (line.trim() === '') continue;
     try {
       entries.push(entrySchema.parse(JSON.parse(line)));
     } catch {

@@ -47,7 +47,7 @@ export function createOrderEvents(options: {
         .find((value) => value !== undefined) ?? nowNs;
     const seq = envelopes.nextSeq();
     const partition = slots.partitionOf(symbol);
-    const spoolId = journal.idOf(journalId);
+    const guard = journalId === 0 ? {} : { headers: { spool_id: journal.idOf(journalId) } };
     roles.forEach((role, index) => {
       const isV2 = role === 'tradeUpdatesV2';
       const text = envelopes.orderEvent({
@@ -63,9 +63,9 @@ export function createOrderEvents(options: {
         key: symbol,
         value: Buffer.from(text, 'utf8'),
         timestampMs: clock.nowMs(),
-        headers: { spool_id: spoolId },
+        ...guard,
         counted: 'trade_updates',
-        ...(index === roles.length - 1 ? { onDurable: () => journal.settle(journalId) } : {}),
+        ...(journalId !== 0 && index === roles.length - 1 ? { onDurable: () => journal.settle(journalId) } : {}),
       });
     });
   };

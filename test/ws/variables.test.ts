@@ -1,0 +1,69 @@
+import { describe, expect, test } from 'vitest';
+import { loadWsConfig, wsVariables } from '../../src/daemons/ws/variables.ts';
+import { exitCode, TorghutError } from '../../src/lib/service/errors.ts';
+
+const good = { APCA_API_KEY_ID: 'K', APCA_API_SECRET_KEY: 'very-secret', SYMBOLS: 'nvda, AMD,nvda' };
+
+const mistakesOf = (env: Record<string, string>): string => {
+  try {
+    loadWsConfig(env, 'system');
+  } catch (error) {
+    if (!(error instanceof TorghutError)) throw error;
+    expect(error.exitCode).toBe(exitCode.usage);
+    return error.why ?? '';
+  }
+  return '';
+};
+
+describe('settings of ws', () => {
+  test('the least that is needed', () => {
+    const config = loadWsConfig(good, 'system');
+    expect(config).toMatchObject({
+      key: 'K',
+      secret: 'very-secret',
+      symbols: ['NVDA', 'AMD'],
+      isOrderStreamOn: false,
+      pingMs: 1_000,
+    });
+    expect(loadWsConfig(good, 'virtual').pingMs).toBe(50);
+  });
+
+  test('ALPACA_* overrides the common keys; an order stream address turns order events on', () => {
+    const env = { ...good, ALPACA_KEY_ID: 'OTHER', ALPACA_TRADE_STREAM_URL: 'ws://127.0.0.1:1/stream' };
+    expect(loadWsConfig(env, 'system')).toMatchObject({ key: 'OTHER', secret: 'very-secret', isOrderStreamOn: true });
+    expect(loadWsConfig({ ...env, ENABLE_TRADE_UPDATES: 'false' }, 'system').isOrderStreamOn).toBe(false);
+  });
+
+  test.each([
+    [{ SYMBOLS: '' }, 'SYMBOLS names no symbol'],
+    [{ SYMBOLS: 'a b' }, 'SYMBOLS holds "A B", which is no symbol'],
+    [{ APCA_API_KEY_ID: '' }, 'ALPACA_KEY_ID is not set'],
+    [{ ALPACA_FEED: 'best' }, 'ALPACA_FEED must be one of'],
+    [{ ALPACA_STREAM_URL: 'http://x' }, 'ALPACA_STREAM_URL must be a URL with ws: or wss:'],
+    [{ ALPACA_MARKET_DATA_CHANNELS: 'trades,ticks' }, 'ALPACA_MARKET_DATA_CHANNELS must be a list'],
+    [{ RECONNECT_BASE_MS: '5x' }, 'RECONNECT_BASE_MS must be a whole number'],
+    [{ RECONNECT_BASE_MS: '900', RECONNECT_MAX_MS: '100' }, 'RECONNECT_MAX_MS is below'],
+    [{ ENABLE_TRADE_UPDATES: 'yes' }, 'ENABLE_TRADE_UPDATES needs ALPACA_TRADE_STREAM_URL'],
+    [{ SYMBOLS_ALLOWLIST: 'A,B,C,D,E,F,G,H,I,J,K,L,M' }, 'SYMBOLS_ALLOWLIST may hold at most 12'],
+    [{ SYMBOLS: 'A,B,C,D,E,F,G,H,I,J,K,L,M,N,O,P' }, 'the iex feed grants 30'],
+    [{ INGEST_START_TS: 'soon' }, 'INGEST_START_TS must be a point of time'],
+    [{ TOPIC_TRADES: 'a b' }, 'TOPIC_TRADES must be a topic name'],
+  ])('%j is refused with the name of the variable', (change, text) => {
+    const why = mistakesOf({ ...good, ...change });
+    expect(why).toContain(text);
+    expect(why).not.toContain('very-secret');
+  });
+
+  test('every mistake is told at once', () => {
+    const why = mistakesOf({ ...good, INGEST_COMMIT_MS: '0', HEALTH_PORT: '70000' });
+    expect(why).toContain('INGEST_COMMIT_MS');
+    expect(why).toContain('HEALTH_PORT');
+  });
+
+  test('every variable says what it is for', () => {
+    for (const [name, variable] of Object.entries(wsVariables)) {
+      expect(variable.describe.length, name).toBeGreaterThan(10);
+      if (name.endsWith('_MS')) expect((variable as { time?: string }).time, name).toMatch(/^(machine|market)$/);
+    }
+  });
+});
