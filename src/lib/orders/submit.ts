@@ -7,6 +7,7 @@ import type { MutationReply } from '../alpaca/trading-errors.ts';
 import type { BrokerOrder } from '../alpaca/trading-schema.ts';
 import type { ClaimRow } from '../ledger/claims.ts';
 import { toJsonb } from '../ledger/jsonb.ts';
+import { isApprovedOrder } from '../risk/approved.ts';
 import type { ApprovedOrder } from '../risk/order.ts';
 import { crashPoint } from '../service/crash-point.ts';
 import { describeError, TorghutError } from '../service/errors.ts';
@@ -18,6 +19,16 @@ import { lookUp, refuse, type Sendable, settle } from './settle.ts';
 
 /** claim → one POST → settle for an approved order. */
 export async function submitApproved(context: DeskContext, order: ApprovedOrder): Promise<SubmitOutcome> {
+  // The brand holds at compile time; this holds for what a cast or another module made.
+  if (!isApprovedOrder(order)) {
+    throw new TorghutError({
+      code: 'order_not_approved',
+      what: 'the order desk refused an order that risk did not approve',
+      why: 'the object was not made by lib/risk in this process',
+      next: 'send every order through risk #2',
+      exitCode: 4,
+    });
+  }
   const { decision, terms } = order;
   const { accountLabel } = context.settings;
   if (decision.accountLabel !== accountLabel) {

@@ -4,6 +4,7 @@ import { Decimal } from 'decimal.js';
 import type { Leadership } from '../../../src/lib/ledger/contract.ts';
 import { toJsonb } from '../../../src/lib/ledger/jsonb.ts';
 import type { OrderLedger } from '../../../src/lib/ledger/open.ts';
+import { approve as approveByRisk } from '../../../src/lib/risk/approved.ts';
 import type { ApprovedOrder, Decision } from '../../../src/lib/risk/order.ts';
 import type { Clock } from '../../../src/lib/service/clock.ts';
 import { sleep } from '../../../src/lib/service/machine.ts';
@@ -107,9 +108,9 @@ export async function approvedOrder(
 
 export function approve(decision: Decision, nowMs = sessionMs): ApprovedOrder {
   const { limitPrice, stopPrice } = decision;
-  const order = {
+  return approveByRisk(
     decision,
-    terms: {
+    {
       symbol: decision.symbol,
       side: decision.action,
       quantity: decision.quantity,
@@ -118,7 +119,6 @@ export function approve(decision: Decision, nowMs = sessionMs): ApprovedOrder {
       ...(limitPrice ? { limitPrice } : {}),
       ...(stopPrice ? { stopPrice } : {}),
     },
-    approvedAtMs: nowMs,
-  };
-  return order as unknown as ApprovedOrder;
+    nowMs,
+  );
 }
