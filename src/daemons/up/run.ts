@@ -17,6 +17,7 @@ import type { Lifecycle } from '../../lib/service/lifecycle.ts';
 import { machineMs, sleep } from '../../lib/service/machine.ts';
 import { openDashboard, type RunningDashboard } from './dashboard.ts';
 import { finishRun, runOutNs } from './finish.ts';
+import { FreeSpace } from './free-space.ts';
 import { govern, tradeToRowLagMs } from './governor.ts';
 import { endLeftovers, refuseSecondUp } from './leftovers.ts';
 import { accountProfile, type ChildProfile, describeProfile, simulatorProfile } from './profile.ts';
@@ -68,6 +69,8 @@ class UpRun {
   private clock: ClockOwner | undefined;
   private phase = 'starting';
   private fatal: string | undefined;
+  private readonly space: FreeSpace;
+  private spaceWarning: string | undefined;
   private dashboard: RunningDashboard | undefined;
   private readonly closes = new Map<string, number[]>();
   /** What the children inherit; with our own simulator nothing that points elsewhere. */
@@ -79,6 +82,7 @@ class UpRun {
     this.earlierSeconds = options.run.wall_seconds;
     this.environment = childEnvironment(options.simulatorArgs !== undefined);
     this.watch = new Watch(options.home, (name, url) => this.supervisor.keepPort(name, url));
+    this.space = new FreeSpace(options.home, options.log);
     this.supervisor = new Supervisor({
       home: options.home,
       log: options.log,
@@ -168,12 +172,13 @@ class UpRun {
         saidMs = machineMs();
         log.info({ waiting_for: [...new Set(missing)] }, 'starting');
       }
+      this.spaceWarning = this.space.check();
       if (machineMs() > limit) {
         const name = missing[0] as ServiceName;
         throw new TorghutError({
           code: 'start_timeout',
           what: `${[...new Set(missing)].join(', ')} not ready after ${readyLimitMs / 1000} s`,
-          why: this.supervisor.lastLogLine(name),
+          why: this.spaceWarning ?? this.supervisor.lastLogLine(name),
           next: `read ${homePaths.logs(this.options.home)}/${name}.log`,
           exitCode: exitCode.problemFound,
         });
@@ -204,6 +209,7 @@ class UpRun {
         );
         before = { ...counts };
         ratesAtMs = now;
+        this.spaceWarning = this.space.check();
         this.noteCloses();
       }
       this.show(lagMs, now - lineAtMs >= 5_000);
@@ -311,7 +317,7 @@ class UpRun {
       speed: this.clock?.speed ?? 1,
       maximumSpeed: speed,
       lagMs,
-      phase: this.phase,
+      phase: this.spaceWarning ?? this.phase,
       restarts: run.restarts,
       rates: this.rates,
       closes: this.closes,
