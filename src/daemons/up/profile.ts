@@ -55,6 +55,8 @@ export function simulatorProfile(input: ProfileInput): ChildProfile {
       ALPACA_TRADE_STREAM_URL: `${socket}/stream`,
       ALPACA_FEED: 'sip',
       ENABLE_TRADE_UPDATES: 'true',
+      // The simulator is back within a second of a kill: a short first wait keeps the gap short.
+      RECONNECT_BASE_MS: '100',
       TORGHUT_ACCOUNT_LABEL: accountLabel,
       SYMBOLS: symbols,
       INGEST_START_TS: formatTimestampNs(input.startNs),
