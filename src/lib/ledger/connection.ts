@@ -49,11 +49,19 @@ export interface OpenConnection {
   close(): Promise<void>;
 }
 
+/**
+ * Keeps the process alive when the server goes (restart, kill -9). The pool listens to idle clients only: one that a
+ * transaction holds between two statements would end the process. The next statement on it fails and says why.
+ */
+export function surviveLostConnections(pool: pg.Pool): void {
+  pool.on('error', () => undefined);
+  pool.on('connect', (client) => void client.on('error', () => undefined));
+}
+
 /** A pool with the query builder on top; connects when first used. */
 export function openConnection(options: ConnectionOptions): OpenConnection {
   const pool = new pg.Pool({ ...clientConfig(options), max: options.maxConnections ?? 6, idleTimeoutMillis: 30_000 });
-  // An idle connection that the server ends (restart, kill -9) is replaced at the next use.
-  pool.on('error', () => undefined);
+  surviveLostConnections(pool);
   const db = new Kysely<LedgerTables>({ dialect: new PostgresDialect({ pool }) });
   return { db, pool, close: () => db.destroy() };
 }

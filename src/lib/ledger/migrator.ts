@@ -8,7 +8,7 @@ import { Kysely, PostgresDialect, sql } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
 import pg from 'pg';
 import { refusedError, unreachableError } from '../service/errors.ts';
-import { clientConfig, ledgerError, openConnection } from './connection.ts';
+import { clientConfig, ledgerError, openConnection, surviveLostConnections } from './connection.ts';
 import { decisionsMigration } from './migrations/0001-decisions.ts';
 import { ordersMigration } from './migrations/0002-orders.ts';
 import { accountMigration } from './migrations/0003-account.ts';
@@ -141,7 +141,7 @@ export async function migrate(dsn: string): Promise<string[]> {
     ...clientConfig({ dsn, applicationName: 'torghut-migrate', statementTimeoutMs: LOCK_WAIT_MS }),
     max: 1,
   });
-  pool.on('error', () => undefined);
+  surviveLostConnections(pool);
   const db = new Kysely<LedgerTables>({ dialect: new PostgresDialect({ pool }) });
   try {
     return await db.connection().execute(async (connection) => {
