@@ -1,6 +1,6 @@
 /** How the embedded stores live and die: kills, restarts, parents that vanish, two at once. */
 import { spawn } from 'node:child_process';
-import { readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -186,6 +186,39 @@ describe('a parent that is killed with -9', () => {
     expect(await goneWithin(postmaster, ticks, 3_000)).toBeLessThan(3_000);
   });
 });
+
+describe('a stop that comes during the start', () => {
+  test.each(['clickhouse', 'postgres'] as const)('ends %s all the same, and leaves nothing running', async (name) => {
+    const home = freshHome();
+    await (await start(name, home)).stop();
+    for (const waitMs of [300, 700, 1_000, 1_500]) {
+      const child = spawn(process.execPath, [cliEntry, 'embedded', name, '--home', home], {
+        stdio: ['pipe', 'ignore', 'ignore'],
+        env: testEnvironment({ TORGHUT_PARENT: 'stdin' }),
+      });
+      const ended = new Promise((resolve) => child.once('exit', resolve));
+      await new Promise((resolve) => setTimeout(resolve, waitMs));
+      child.kill('SIGTERM');
+      const timer = setTimeout(() => child.kill('SIGKILL'), 15_000);
+      await ended;
+      clearTimeout(timer);
+      expect(child.signalCode === 'SIGKILL' && name === 'postgres', `after ${waitMs} ms`).toBe(false);
+      expect(processesIn(join(home, name, 'data')), `after ${waitMs} ms`).toEqual([]);
+    }
+    await (await start(name, home)).stop();
+  });
+});
+
+/** Processes that work in a folder, as the backends of Postgres do in their data directory. */
+function processesIn(directory: string): string[] {
+  return readdirSync('/proc').filter((entry) => {
+    try {
+      return /^\d+$/.test(entry) && readlinkSync(`/proc/${entry}/cwd`) === directory;
+    } catch {
+      return false;
+    }
+  });
+}
 
 describe('commands without `up`', () => {
   test('two at once share one store that ends with them', async () => {

@@ -52,6 +52,7 @@ async function main(
   }
   const log = await openEventLog({ home, env, clock, signal: lifecycle.signal });
   lifecycle.onClose('log', () => log.close());
+  if (lifecycle.signal.aborted) return;
   const names = { taBars: values.TA_MICROBARS_TOPIC, taSignals: values.TA_SIGNALS_TOPIC };
   const store = signalStoreSource({ home, env, signal: lifecycle.signal });
   lifecycle.onClose('store', () => store.close());

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { refusedError } from '../../lib/service/errors.ts';
 import { announceService, homePaths, withdrawService } from '../../lib/service/home.ts';
 import { listen } from '../../lib/service/http.ts';
-import { createLifecycle, runDaemon } from '../../lib/service/lifecycle.ts';
+import { createLifecycle, runDaemon, whenAborted } from '../../lib/service/lifecycle.ts';
 import { createLogger } from '../../lib/service/logging.ts';
 import { keptPassword } from '../credentials.ts';
 import { holdDirectory } from '../holder.ts';
@@ -43,6 +43,7 @@ export async function runEmbeddedClickHouse(options: EmbeddedClickHouseOptions):
     const held = await holdDirectory(directory);
     lifecycle.onClose('holder', held.release);
     const engine = await openHeldEngine(addon, join(directory, 'data'));
+    if (lifecycle.signal.aborted) return;
     const password = keptPassword(join(directory, 'password'));
     const poolThreads = Number(process.env.UV_THREADPOOL_SIZE) || 4;
     const front = createFront({ engine, user: clickHouseUser, password, poolThreads });
@@ -65,7 +66,7 @@ export async function runEmbeddedClickHouse(options: EmbeddedClickHouseOptions):
     });
     lifecycle.onClose('endpoint', () => withdrawService(options.home, 'clickhouse'));
     log.info({ port, version: engine.version, pool_threads: poolThreads }, 'the ClickHouse engine is ready');
-    await new Promise<void>((resolve) => lifecycle.signal.addEventListener('abort', () => resolve()));
+    await whenAborted(lifecycle.signal);
   });
 }
 

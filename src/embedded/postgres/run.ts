@@ -6,7 +6,7 @@
 import { join } from 'node:path';
 import { unreachableError } from '../../lib/service/errors.ts';
 import { announceService, homePaths, withdrawService } from '../../lib/service/home.ts';
-import { createLifecycle, runDaemon } from '../../lib/service/lifecycle.ts';
+import { createLifecycle, runDaemon, whenAborted } from '../../lib/service/lifecycle.ts';
 import { createLogger } from '../../lib/service/logging.ts';
 import { keptPassword } from '../credentials.ts';
 import { holdDirectory } from '../holder.ts';
@@ -41,6 +41,7 @@ export async function runEmbeddedPostgres(options: EmbeddedStoreOptions): Promis
       signal: lifecycle.signal,
     });
     lifecycle.onClose('postgres', () => server.stop());
+    if (lifecycle.signal.aborted) return server.stop();
     rememberPort(directory, server.port);
     announceService(options.home, 'postgres', {
       url: `postgresql://127.0.0.1:${server.port}`,
@@ -50,10 +51,7 @@ export async function runEmbeddedPostgres(options: EmbeddedStoreOptions): Promis
     });
     lifecycle.onClose('endpoint', () => withdrawService(options.home, 'postgres'));
     log.info({ port: server.port, postmaster: server.pid }, 'postgres is ready');
-    const ended = await Promise.race([
-      server.ended,
-      new Promise<undefined>((resolve) => lifecycle.signal.addEventListener('abort', () => resolve(undefined))),
-    ]);
+    const ended = await Promise.race([server.ended, whenAborted(lifecycle.signal)]);
     if (ended && !lifecycle.signal.aborted) {
       throw unreachableError({
         code: 'postgres_ended',

@@ -24,14 +24,14 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import pg from 'pg';
 import { TorghutError, usageError } from '../../lib/service/errors.ts';
 import { processStartTicks } from '../../lib/service/home.ts';
 import { machineMs, sleep } from '../../lib/service/machine.ts';
 import { endProcess } from '../holder.ts';
 import { freePort, isPortFree } from '../ports.ts';
-import { chooseRunAs, deathSignalPrefix, giveTree, type PostgresBinaries, type RunAs } from './install.ts';
+import { chooseRunAs, deathSignalPrefix, giveTree, letPass, type PostgresBinaries, type RunAs } from './install.ts';
 
 export const postgresUser = 'torghut';
 export const postgresDatabase = 'torghut';
@@ -78,6 +78,8 @@ export async function startPostgres(options: PostgresOptions): Promise<PostgresS
   const data = join(directory, 'data');
   mkdirSync(directory, { recursive: true, mode: 0o711 });
   const runAs = await chooseRunAs();
+  // Another user has to pass the folders above the data: ours we open for passing (not for reading).
+  if (runAs.uid !== undefined) for (const folder of [dirname(directory), directory]) letPass(folder);
   const deathSignal = await deathSignalPrefix();
   await endLeftovers(data);
   if (!existsSync(join(data, 'PG_VERSION'))) await initialise(options, data, runAs);

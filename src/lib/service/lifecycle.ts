@@ -9,7 +9,7 @@ import { describeError, exitCode, TorghutError } from './errors.ts';
 export interface Lifecycle {
   /** Aborted when the process has to end. */
   readonly signal: AbortSignal;
-  /** Registers work to do at the end; run last-registered first. */
+  /** Registers work to do at the end; run last-registered first, or at once when the end has been. */
   onClose(name: string, close: () => Promise<void> | void): void;
   /** Begins the end with a reason; the first call wins. */
   stop(reason: string, code?: number): void;
@@ -34,15 +34,23 @@ export function createLifecycle(options: LifecycleOptions): Lifecycle {
     resolveDone = resolve;
   });
 
-  const runClosers = async (code: number) => {
-    for (const { name, close } of closers.reverse()) {
-      try {
-        await close();
-      } catch (error) {
-        log.warn({ closer: name, err: describeError(error) }, 'closing failed');
-      }
+  let isOver = false;
+  const runCloser = async ({ name, close }: { name: string; close: () => Promise<void> | void }) => {
+    try {
+      await close();
+    } catch (error) {
+      log.warn({ closer: name, err: describeError(error) }, 'closing failed');
     }
+  };
+  const runClosers = async (code: number) => {
+    for (const closer of closers.reverse()) await runCloser(closer);
+    isOver = true;
     resolveDone(code);
+  };
+  const onClose = (name: string, close: () => Promise<void> | void) => {
+    // What was still being opened when the end came is closed as soon as it is there.
+    if (isOver) void runCloser({ name, close });
+    else closers.push({ name, close });
   };
 
   const stop = (reason: string, code: number = exitCode.ok) => {
@@ -68,7 +76,7 @@ export function createLifecycle(options: LifecycleOptions): Lifecycle {
     }
     watchParent(() => stop('parent_gone', exitCode.unexpected));
   }
-  return { signal: controller.signal, onClose: (name, close) => void closers.push({ name, close }), stop, done };
+  return { signal: controller.signal, onClose, stop, done };
 }
 
 /**
@@ -102,4 +110,12 @@ export async function runDaemon(lifecycle: Lifecycle, log: Logger, main: () => P
     }
   }
   return lifecycle.done;
+}
+
+/** Resolves when the signal aborts, at once when it has. */
+export function whenAborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 }
