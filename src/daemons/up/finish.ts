@@ -138,7 +138,8 @@ async function cursorBehind(options: FinishOptions): Promise<string | undefined>
     const at = trade.cursor[key];
     // A window size that no strategy reads has no cursor at all.
     const isRead = Object.keys(trade.cursor).some((name) => name.startsWith(`${row.window_size}:`));
-    if (isRead && (at === undefined || BigInt(at) < BigInt(row.end))) return `cursor ${key}: at ${at} of ${row.end}`;
+    // The cursor is the next offset to read, the end the last one stored.
+    if (isRead && (at === undefined || BigInt(at) <= BigInt(row.end))) return `cursor ${key}: at ${at} of ${row.end}`;
   }
   return undefined;
 }

@@ -45,7 +45,8 @@ export function simulatorProfile(input: ProfileInput): ChildProfile {
   const common = { TORGHUT_RUN_ID: input.runId, TORGHUT_CLOCK: input.clockFile };
   return {
     simulator: common,
-    clickhouse: common,
+    // The engine's own thread pool; without it the process would have to replace itself to get one.
+    clickhouse: { ...common, UV_THREADPOOL_SIZE: '32' },
     postgres: common,
     ws: {
       ...common,
