@@ -45,6 +45,11 @@ const ROW = 14;
 
 const BOLL = 20;
 
+// While the price stands still both Wilder means fade and their ratio, the RSI, stays. Before they fade into denormal numbers
+// (after some 8,000 bars) both are lifted by a power of two, which keeps the ratio to the last bit; still far below any tick.
+const FADED = 2 ** -900;
+const LIFT = 2 ** 512;
+
 /** Cumulative sums at the start of a session period. */
 interface PeriodBase {
   start: number;
@@ -139,6 +144,10 @@ export class DefaultBranch implements IndicatorBranch {
       const change = close - previousClose;
       gain = (previous[p + GAIN] as number) + ((change > 0 ? change : 0) - (previous[p + GAIN] as number)) / 14;
       loss = (previous[p + LOSS] as number) + ((change < 0 ? -change : 0) - (previous[p + LOSS] as number)) / 14;
+      if (gain + loss < FADED) {
+        gain *= LIFT;
+        loss *= LIFT;
+      }
       logReturn = close === previousClose ? 0 : naturalLog(close / previousClose);
     }
     rows[o + END] = end;
