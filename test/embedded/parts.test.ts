@@ -33,7 +33,7 @@ describe('an installation without the optional packages', () => {
     const error = await attempt().catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(TorghutError);
     expect(error).toMatchObject({ code: 'embedded_part_missing', exitCode: 3 });
-    expect((error as TorghutError).next).toContain('npm install --include=optional');
+    expect((error as TorghutError).next).toContain('npm ci --include=dev');
     expect((error as TorghutError).next).toContain(setting);
   });
 

@@ -55,6 +55,8 @@ export interface KafkaServerOptions {
   /** SASL_PLAINTEXT with SCRAM-SHA-512 for this user. */
   user?: string;
   password?: string;
+  /** Broker settings on top, by name. */
+  settings?: Record<string, string | number>;
 }
 
 async function freePorts(count: number): Promise<number[]> {
@@ -171,6 +173,7 @@ function serverProperties(folder: string, port: number, controllerPort: number, 
     'num.network.threads': 2,
     'num.io.threads': 2,
     'num.recovery.threads.per.data.dir': 1,
+    ...options.settings,
     ...(hasSasl && {
       'sasl.enabled.mechanisms': 'SCRAM-SHA-512',
       'sasl.mechanism.inter.broker.protocol': 'SCRAM-SHA-512',

@@ -38,8 +38,9 @@ export function testEnvironment(extra: NodeJS.ProcessEnv = {}): NodeJS.ProcessEn
   return { ...env, ...extra };
 }
 
-export function startTorghut(args: readonly string[], env: NodeJS.ProcessEnv = {}): Running {
-  const child = spawn(process.execPath, [cliEntry, ...args], {
+/** @param entry another installation's program */
+export function startTorghut(args: readonly string[], env: NodeJS.ProcessEnv = {}, entry = cliEntry): Running {
+  const child = spawn(process.execPath, [entry, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: testEnvironment(env),
   });
@@ -61,8 +62,8 @@ export function startTorghut(args: readonly string[], env: NodeJS.ProcessEnv = {
 }
 
 /** Runs a command to its end. */
-export function torghut(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Finished> {
-  return startTorghut(args, env).done;
+export function torghut(args: readonly string[], env: NodeJS.ProcessEnv = {}, entry = cliEntry): Promise<Finished> {
+  return startTorghut(args, env, entry).done;
 }
 
 /** Rows of `torghut … -o json`. @throws with the command's own words when it fails */
