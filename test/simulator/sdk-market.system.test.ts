@@ -125,9 +125,12 @@ describe('market streams with Alpaca’s SDK', () => {
     expect(at('l')).toMatchObject({ limitUpPrice: 10.5, limitDownPrice: 9.5 });
     expect(at('c')).toMatchObject({ correctedPrice: 10.01 });
     expect(at('x')).toMatchObject({ symbol: 'BBB' });
-    const trade = (await waitFor(() => got.t?.find(({ price }) => price === 10))) as Record<string, unknown>;
+    const trade = (await waitFor(() => got.t?.find(({ idRaw }) => idRaw === '62983525034326'))) as Record<
+      string,
+      unknown
+    >;
     expect(trade).toMatchObject({
-      idRaw: '62983525034326',
+      price: 10,
       timestampRaw: '2026-03-10T14:40:02.000000001Z',
       conditions: [' '],
     });

@@ -105,8 +105,9 @@ test.each([{ kills: 0 }, { kills: 2 }])('every channel arrives whole, $kills kil
   await rig.untilMarket(startNs + 215_000_000_000n);
   rig.clock.setSpeed(0);
   const count = (type: string) => sent.filter((message) => message.T === type).length;
+  await new Promise((resolve) => setTimeout(resolve, 500));
   await rig.until(
-    'all acknowledged',
+    `all acknowledged (${count('t')} trades, ${count('q')} quotes)`,
     ({ acknowledged, gaps, queued }) =>
       gaps.open === 0 && queued === 0 && acknowledged.trades === count('t') && acknowledged.quotes === count('q'),
     20_000,
