@@ -74,7 +74,7 @@ describe('migrations', () => {
     await client.command({ query: `ALTER TABLE ${changed.database}.ta_signals MODIFY COLUMN rsi14 Nullable(Float32)` });
     await expect(checkSignalStore(client, changed)).rejects.toMatchObject({
       code: 'schema_drift',
-      why: expect.stringContaining('rsi14 Nullable(Float64)'),
+      why: expect.stringContaining('column rsi14 is Nullable(Float32)'),
     });
 
     const other = await freshDatabase();

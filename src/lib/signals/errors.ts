@@ -52,3 +52,8 @@ export function storeError(error: unknown): TorghutError {
     cause: error,
   });
 }
+
+/** What an operator's command throws: our own errors and mistakes in the program as they are, the store's by their meaning. */
+export function storeFailure(error: unknown): unknown {
+  return codeOf(error) === undefined ? error : storeError(error);
+}

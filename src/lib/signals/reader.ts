@@ -25,6 +25,17 @@ export interface SignalReaderOptions {
 export interface SignalReader extends SignalSource {
   /** Newest event time in the store, market milliseconds; undefined while it is empty. */
   newestEventMs(): Promise<number | undefined>;
+  /** Where the signal log of this run ends, for each window size and partition that has rows. */
+  ends(): Promise<SignalEnd[]>;
+}
+
+export interface SignalEnd {
+  windowSize: 'PT1S' | 'PT1M';
+  partition: number;
+  /** The offset after the newest row. */
+  endOffset: bigint;
+  /** Market ms. */
+  newestEventMs: number;
 }
 
 const number = z.number().nullable();
@@ -40,6 +51,12 @@ const logRowSchema = z.looseObject({
   rsi14: number,
 });
 const priceSchema = z.object({ symbol: z.string(), event_ms: z.coerce.number(), c: z.number() });
+const endSchema = z.object({
+  window_size: z.enum(['PT1S', 'PT1M']),
+  src_partition: z.coerce.number(),
+  last_offset: z.coerce.bigint(),
+  event_ms: z.coerce.number(),
+});
 const featureSchema = z.union([z.number(), z.string(), z.boolean(), z.null()]);
 
 /** Columns stored with a decision as its features: everything but identity and place. */
@@ -143,6 +160,21 @@ export function createSignalReader(options: SignalReaderOptions): SignalReader {
         {},
       );
       return found[0] && found[0].n > 0 ? found[0].ms : undefined;
+    },
+    ends: async () => {
+      const found = await query(
+        endSchema,
+        `SELECT window_size, src_partition, toString(max(src_offset)) AS last_offset,
+  toString(toUnixTimestamp64Milli(max(event_ts))) AS event_ms
+FROM ${database}.${signalLog.name} WHERE run_id = {run:String} GROUP BY window_size, src_partition`,
+        { run: runId },
+      );
+      return found.map((row) => ({
+        windowSize: row.window_size,
+        partition: row.src_partition,
+        endOffset: row.last_offset + 1n,
+        newestEventMs: row.event_ms,
+      }));
     },
   };
 }

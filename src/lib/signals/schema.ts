@@ -9,7 +9,8 @@ import { createHash } from 'node:crypto';
 import type { ClickHouseClient } from '@clickhouse/client';
 import { z } from 'zod';
 import { refusedError } from '../service/errors.ts';
-import { createTableSql, type Table, type TtlDays, tables, ttlExpression } from './tables.ts';
+import { inspectTables, type LiveTable } from './live.ts';
+import { createTableSql, type TtlDays, tables, ttlExpression } from './tables.ts';
 
 export interface SchemaTarget {
   database: string;
@@ -18,13 +19,14 @@ export interface SchemaTarget {
   ttlDays: TtlDays;
 }
 
-interface Migration {
+export interface Migration {
   version: number;
   name: string;
   statements(database: string, ttlDays: TtlDays): string[];
 }
 
-const migrations: readonly Migration[] = [
+/** In order, versions 1, 2, 3 … without a gap. */
+export const migrations: readonly Migration[] = [
   {
     version: 1,
     name: 'tables of bars, signals and the signal log',
@@ -36,16 +38,17 @@ const migrations: readonly Migration[] = [
 export const schemaVersion = migrations.length;
 
 /** The checksum of a migration leaves TTL and database out: they are parameters. */
-function checksumOf(migration: Migration): string {
+export function checksumOf(migration: Migration): string {
   return createHash('sha256').update(migration.statements('db', undefined).join(';\n')).digest('hex');
 }
 
 const recordSchema = z.object({ run_id: z.string(), ttl_days: z.int().positive().nullable() });
-type RunRecord = z.infer<typeof recordSchema>;
+export type RunRecord = z.infer<typeof recordSchema>;
 
 const namePattern = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
-function checkedName(database: string): string {
+/** A name that can stand in a statement. @throws `database_name_invalid` (exit 4) */
+export function checkedName(database: string): string {
   if (namePattern.test(database)) return database;
   throw refusedError({
     code: 'database_name_invalid',
@@ -74,27 +77,17 @@ export async function migrateSignalStore(
 ): Promise<{ applied: number[] }> {
   const database = checkedName(target.database);
   await refuseNewer(client, database);
-  await command(
-    client,
-    `CREATE TABLE IF NOT EXISTS ${database}.torghut_migrations (
-  version UInt32, name String, checksum String
-) ENGINE = ReplacingMergeTree ORDER BY version`,
-  );
-  await claimDatabase(client, target);
+  for (const statement of recordStatements(target)) await command(client, statement);
+  await refuseForeignRecord(client, target);
   const done = await appliedMigrations(client, database);
   const applied: number[] = [];
   for (const migration of migrations) {
     const checksum = checksumOf(migration);
     const known = done.get(migration.version);
-    if (known !== undefined && known !== checksum) {
-      throw refusedError({
-        code: 'schema_drift',
-        what: `migration ${migration.version} of the database ${database} is not the one of this version`,
-        why: `recorded checksum ${known.slice(0, 12)}, expected ${checksum.slice(0, 12)}`,
-        next: 'use the version of torghut that made the database, or a new database',
-      });
+    if (known !== undefined) {
+      refuseOtherChecksum(database, migration, known);
+      continue;
     }
-    if (known !== undefined) continue;
     for (const statement of migration.statements(database, target.ttlDays)) await command(client, statement);
     await client.insert({
       table: `${database}.torghut_migrations`,
@@ -103,8 +96,20 @@ export async function migrateSignalStore(
     });
     applied.push(migration.version);
   }
-  await checkColumns(client, database);
+  await refuseDrift(client, database, target.ttlDays);
   return { applied };
+}
+
+/** @throws `schema_drift` (exit 4) when a recorded migration is not the one of this code */
+export function refuseOtherChecksum(database: string, migration: Migration, known: string): void {
+  const checksum = checksumOf(migration);
+  if (known === checksum) return;
+  throw refusedError({
+    code: 'schema_drift',
+    what: `migration ${migration.version} of the database ${database} is not the one of this version`,
+    why: `recorded checksum ${known.slice(0, 12)}, expected ${checksum.slice(0, 12)}`,
+    next: 'use the version of torghut that made the database, or a new database',
+  });
 }
 
 /** Read-only: does the database have this version, this run and this TTL? @throws as migrateSignalStore, `schema_missing` */
@@ -121,7 +126,7 @@ export async function checkSignalStore(client: ClickHouseClient, target: SchemaT
   }
   refuseOtherRun(database, record, target);
   refuseOtherTtl(database, record, target);
-  await checkColumns(client, database);
+  await refuseDrift(client, database, target.ttlDays);
 }
 
 /** Changes the TTL of an existing database: tables first, then the record, so that a crash between is repaired by a repeat. */
@@ -130,14 +135,20 @@ export async function changeTtl(client: ClickHouseClient, target: SchemaTarget):
   const record = await readRecord(client, database);
   if (!record) return;
   refuseOtherRun(database, record, target);
-  for (const table of tables) {
-    const change = target.ttlDays === undefined ? 'REMOVE TTL' : `MODIFY TTL ${ttlExpression(target.ttlDays)}`;
-    const hasTtl = (await tableTtl(client, database, table)) !== undefined;
-    if (target.ttlDays !== undefined || hasTtl)
-      await command(client, `ALTER TABLE ${database}.${table.name} ${change}`);
-  }
-  const comment = JSON.stringify({ run_id: record.run_id, ttl_days: target.ttlDays ?? null });
-  await command(client, `ALTER TABLE ${database}.torghut_run MODIFY COMMENT ${literal(comment)}`);
+  const live = await inspectTables(client, database, target.ttlDays);
+  for (const statement of ttlStatements(target, live)) await command(client, statement);
+}
+
+/** The statements that give the tables another TTL, the record last. A table without a TTL cannot have one removed. */
+export function ttlStatements(target: SchemaTarget, live: readonly LiveTable[]): string[] {
+  const { database, ttlDays } = target;
+  const comment = JSON.stringify({ run_id: target.runId, ttl_days: ttlDays ?? null });
+  const changed = live.filter(({ exists, ttl }) => exists && (ttlDays !== undefined || ttl !== null));
+  const change = ttlDays === undefined ? 'REMOVE TTL' : `MODIFY TTL ${ttlExpression(ttlDays)}`;
+  return [
+    ...changed.map(({ table }) => `ALTER TABLE ${database}.${table} ${change}`),
+    `ALTER TABLE ${database}.torghut_run MODIFY COMMENT ${literal(comment)}`,
+  ];
 }
 
 /** A literal of DDL, where query parameters are not allowed. */
@@ -145,20 +156,27 @@ function literal(text: string): string {
   return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
 }
 
-/** Records the run when the database has none; checks it otherwise. */
-async function claimDatabase(client: ClickHouseClient, target: SchemaTarget): Promise<void> {
-  const comment: RunRecord = { run_id: target.runId, ttl_days: target.ttlDays ?? null };
-  await command(
-    client,
-    `CREATE TABLE IF NOT EXISTS ${target.database}.torghut_run (run_id String) ENGINE = MergeTree ORDER BY run_id COMMENT ${literal(JSON.stringify(comment))}`,
-  );
+/** The bookkeeping tables: what was applied, and (in the comment, see the header) whose database it is. */
+export function recordStatements({ database, runId, ttlDays }: SchemaTarget): string[] {
+  const comment: RunRecord = { run_id: runId, ttl_days: ttlDays ?? null };
+  return [
+    `CREATE TABLE IF NOT EXISTS ${database}.torghut_migrations (
+  version UInt32, name String, checksum String
+) ENGINE = ReplacingMergeTree ORDER BY version`,
+    `CREATE TABLE IF NOT EXISTS ${database}.torghut_run (run_id String) ENGINE = MergeTree ORDER BY run_id COMMENT ${literal(JSON.stringify(comment))}`,
+  ];
+}
+
+/** After the bookkeeping tables are there: is the database ours? */
+async function refuseForeignRecord(client: ClickHouseClient, target: SchemaTarget): Promise<void> {
   const record = await readRecord(client, target.database);
   if (!record) throw new Error('the table torghut_run has no record');
   refuseOtherRun(target.database, record, target);
   refuseOtherTtl(target.database, record, target);
 }
 
-async function readRecord(client: ClickHouseClient, database: string): Promise<RunRecord | undefined> {
+/** Run and TTL recorded in a database; undefined when it has no tables of ours. */
+export async function readRecord(client: ClickHouseClient, database: string): Promise<RunRecord | undefined> {
   const found = await rows(
     client,
     z.object({ comment: z.string() }),
@@ -169,7 +187,8 @@ async function readRecord(client: ClickHouseClient, database: string): Promise<R
   return comment === undefined ? undefined : recordSchema.parse(JSON.parse(comment));
 }
 
-function refuseOtherRun(database: string, record: RunRecord, target: SchemaTarget): void {
+/** @throws `run_mismatch` (exit 4) */
+export function refuseOtherRun(database: string, record: RunRecord, target: SchemaTarget): void {
   if (record.run_id === target.runId) return;
   throw refusedError({
     code: 'run_mismatch',
@@ -191,7 +210,8 @@ function refuseOtherTtl(database: string, record: RunRecord, target: SchemaTarge
   });
 }
 
-async function refuseNewer(client: ClickHouseClient, database: string): Promise<void> {
+/** @throws `schema_newer` (exit 4) */
+export async function refuseNewer(client: ClickHouseClient, database: string): Promise<void> {
   const exists = await rows(
     client,
     z.object({ name: z.string() }),
@@ -208,7 +228,8 @@ async function refuseNewer(client: ClickHouseClient, database: string): Promise<
   });
 }
 
-async function appliedMigrations(client: ClickHouseClient, database: string): Promise<Map<number, string>> {
+/** Checksums of the migrations a database has, by version; the table must exist. */
+export async function appliedMigrations(client: ClickHouseClient, database: string): Promise<Map<number, string>> {
   const found = await rows(
     client,
     z.object({ version: z.coerce.number(), checksum: z.string() }),
@@ -217,37 +238,19 @@ async function appliedMigrations(client: ClickHouseClient, database: string): Pr
   return new Map(found.map(({ version, checksum }) => [version, checksum]));
 }
 
-async function tableTtl(client: ClickHouseClient, database: string, table: Table): Promise<string | undefined> {
-  const found = await rows(
-    client,
-    z.object({ create_table_query: z.string() }),
-    'SELECT create_table_query FROM system.tables WHERE database = {database:String} AND name = {name:String}',
-    { database, name: table.name },
-  );
-  return /\bTTL (.+?) (?:SETTINGS|COMMENT|$)/.exec(found[0]?.create_table_query ?? '')?.[1];
+/** Compares every table with its definition. @throws `schema_drift` */
+async function refuseDrift(client: ClickHouseClient, database: string, ttlDays: TtlDays): Promise<void> {
+  for (const { table, drift } of await inspectTables(client, database, ttlDays))
+    refuseTableDrift(database, table, drift);
 }
 
-/** Compares names, types and order of the columns with the definition. @throws `schema_drift` */
-async function checkColumns(client: ClickHouseClient, database: string): Promise<void> {
-  const found = await rows(
-    client,
-    z.object({ table: z.string(), name: z.string(), type: z.string() }),
-    "SELECT table, name, type FROM system.columns WHERE database = {database:String} AND startsWith(table, 'ta_') ORDER BY table, position",
-    { database },
-  );
-  for (const table of tables) {
-    const live = found.filter((column) => column.table === table.name).map(({ name, type }) => `${name} ${type}`);
-    const expected = table.columns.map(({ name, type }) => `${name} ${type}`);
-    const wrong = [
-      ...expected.filter((item) => !live.includes(item)),
-      ...live.filter((item) => !expected.includes(item)),
-    ];
-    if (wrong.length === 0) continue;
-    throw refusedError({
-      code: 'schema_drift',
-      what: `the table ${database}.${table.name} is not as torghut made it`,
-      why: `different columns: ${wrong.join(', ')}`,
-      next: 'undo the change, or use a new database',
-    });
-  }
+/** @throws `schema_drift` (exit 4) when there is any difference */
+export function refuseTableDrift(database: string, table: string, drift: readonly string[]): void {
+  if (drift.length === 0) return;
+  throw refusedError({
+    code: 'schema_drift',
+    what: `the table ${database}.${table} is not as torghut made it`,
+    why: drift.join('; '),
+    next: 'undo the change, or use a new database',
+  });
 }

@@ -4,6 +4,7 @@
  * The signal log keeps every revision under its place in the ta topic. Sizes are doubles (fractions of a share exist), times
  * keep milliseconds (nanoseconds stay in the log), and no column defaults to the server's now: it is given as a value.
  */
+import { usageError } from '../service/errors.ts';
 
 export interface Column {
   name: string;
@@ -122,4 +123,12 @@ export function createTableSql(database: string, table: Table, ttlDays: TtlDays)
 
 export function ttlExpression(ttlDays: number): string {
   return `toDateTime(event_ts) + toIntervalDay(${ttlDays})`;
+}
+
+/** `none` or a number of days. @throws `ttl_invalid` (exit 2) */
+export function parseTtlDays(text: string): TtlDays {
+  if (text.trim().toLowerCase() === 'none') return undefined;
+  const days = Number(text);
+  if (/^\d+$/.test(text.trim()) && days >= 1 && days <= 36_500) return days;
+  throw usageError({ code: 'ttl_invalid', what: `${text} is no TTL`, next: 'give days from 1 to 36500, or none' });
 }
