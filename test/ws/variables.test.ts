@@ -25,7 +25,9 @@ describe('settings of ws', () => {
       isOrderStreamOn: false,
       pingMs: 1_000,
     });
-    expect(loadWsConfig(good, 'virtual').pingMs).toBe(50);
+    const simulator = { ALPACA_STREAM_URL: 'ws://127.0.0.1:1', ALPACA_BASE_URL: 'http://127.0.0.1:1' };
+    expect(loadWsConfig({ ...good, ...simulator }, 'virtual').pingMs).toBe(50);
+    expect(() => loadWsConfig(good, 'virtual')).toThrow(/on a virtual clock/);
   });
 
   test('ALPACA_* overrides the common keys; an order stream address turns order events on', () => {

@@ -27,6 +27,8 @@ const runSchema = z.object({
   arguments_hash: z.string(),
   arguments: z.record(z.string(), z.unknown()),
   restarts: z.array(restartSchema),
+  /** Did the last sitting end by itself (Ctrl-C, end)? False while one runs, so a killed one is seen. */
+  stopped_cleanly: z.boolean().default(true),
   /** Machine seconds of earlier sittings of a resumed run. */
   wall_seconds: z.number(),
   /** The summary, once the run has ended. */
@@ -136,6 +138,7 @@ export function openRun(
     arguments_hash: hash,
     arguments: values,
     restarts: [],
+    stopped_cleanly: true,
     wall_seconds: 0,
     finished: null,
   };

@@ -12,7 +12,7 @@ import { defaultTopics } from '../../lib/log/topics.ts';
 import { formatTimestampNs, parseTimestampNs } from '../../lib/market/time.ts';
 import { type ClockOwner, ownClockFile, systemClock } from '../../lib/service/clock.ts';
 import { describeError, exitCode, TorghutError } from '../../lib/service/errors.ts';
-import { announceService, homePaths, type ServiceName, withdrawService } from '../../lib/service/home.ts';
+import { announceService, findService, homePaths, type ServiceName, withdrawService } from '../../lib/service/home.ts';
 import type { Lifecycle } from '../../lib/service/lifecycle.ts';
 import { machineMs, sleep } from '../../lib/service/machine.ts';
 import { openDashboard, type RunningDashboard } from './dashboard.ts';
@@ -103,10 +103,14 @@ class UpRun {
     const isVirtual = this.options.simulatorArgs !== undefined;
     // The clock stands at the start until everything is ready.
     if (isVirtual) this.clock = ownClockFile(homePaths.clock(home), startNs, 0);
-    if (!isNew) this.noteRestart({ process: 'up', cause: 'resumed' });
+    // A sitting that was stopped is no fault; one that died is.
+    if (!isNew && !run.stopped_cleanly) this.noteRestart({ process: 'up', cause: 'resumed' });
+    run.stopped_cleanly = false;
+    writeRunFile(home, run);
     lifecycle.onClose('children', async () => {
       this.dashboard?.close();
       await this.supervisor.stop();
+      run.stopped_cleanly = true;
       run.wall_seconds = this.wallSeconds();
       writeRunFile(home, run);
     });
@@ -118,6 +122,10 @@ class UpRun {
     });
     await this.waitReady();
     if (lifecycle.signal.aborted) return undefined;
+    for (const name of childrenInOrder) {
+      const endpoint = findService(home, name);
+      if (endpoint) log.info({ process: name, url: endpoint.url }, 'ready');
+    }
     this.clock?.setSpeed(this.options.speed);
     this.phase = 'running';
     return this.followInput();

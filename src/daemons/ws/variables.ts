@@ -5,7 +5,7 @@ import { type MarketChannel, marketChannels } from '../../lib/alpaca/subscriptio
 import { defaultTopics, type TopicRole } from '../../lib/log/topics.ts';
 import { parseTimestampNs } from '../../lib/market/time.ts';
 import { type ConfigOf, kind, loadConfig, optional, type VariableTable } from '../../lib/service/config.ts';
-import { usageError } from '../../lib/service/errors.ts';
+import { refusedError, usageError } from '../../lib/service/errors.ts';
 
 const defaultChannels: readonly MarketChannel[] = [
   'trades', 'quotes', 'bars', 'updatedBars', 'statuses', 'corrections', 'cancelErrors',
@@ -237,6 +237,20 @@ export function loadWsConfig(env: NodeJS.ProcessEnv, clockKind: 'system' | 'virt
       next: 'correct the environment; `torghut config` lists every variable with its meaning',
     });
   }
+  if (clockKind === 'virtual') refuseRealFeed(values);
   const pingMs = values.INGEST_PING_MS ?? (clockKind === 'virtual' ? 50 : 1_000);
   return { ...values, key, secret, symbols, isOrderStreamOn, pingMs, warnings };
+}
+
+/** A virtual clock's stamps would be nonsense beside real ones: only the simulator, on loopback, may feed it (design 4). */
+function refuseRealFeed(values: { ALPACA_STREAM_URL: string; ALPACA_BASE_URL: string }): void {
+  const isLoopback = (address: string) => /^(localhost|\[::1\]|127(\.\d+){3})$/.test(new URL(address).hostname);
+  const real = [values.ALPACA_STREAM_URL, values.ALPACA_BASE_URL].find((address) => !isLoopback(address));
+  if (real === undefined) return;
+  throw refusedError({
+    code: 'virtual_clock_feed',
+    what: `refusing to forward ${real} on a virtual clock`,
+    why: 'a virtual clock is allowed with the simulator only',
+    next: 'unset TORGHUT_CLOCK, or let `torghut up` start its simulator',
+  });
 }
