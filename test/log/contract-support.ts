@@ -15,6 +15,8 @@ export interface LogUnderTest {
   argument: AdapterArgument;
   /** Longest machine ms that the adapter takes for retention and compaction; undefined leaves those cases out (reported). */
   cleaningMs?: number;
+  /** Retention counts from the wall clock (a broker), not from the newest record. */
+  followsWallTime?: boolean;
   /** Smallest session time-out of a group, machine ms. */
   sessionTimeoutMs: number;
   /** Machine ms after which a record of a dead writer's open transaction no longer hides later ones. */

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { advance, emptyGroup, type GroupState, spread } from '../../src/lib/log/embedded/membership.ts';
+import { advance, emptyGroup, type GroupState } from '../../src/lib/log/embedded/membership.ts';
+import { spread } from '../../src/lib/log/spread.ts';
 
 const ids = ['a', 'b', 'c', 'd'];
 const partitionsOf = (target: Record<string, string>, id: string) =>

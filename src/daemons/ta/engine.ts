@@ -210,7 +210,14 @@ class TaskSet {
   }
 }
 
-const passingCodes = new Set(['log_full', 'log_unreachable', 'log_locked', 'ta_state_stuck']);
+const passingCodes = new Set([
+  'log_full',
+  'log_unreachable',
+  'log_locked',
+  'writer_lost',
+  'commit_unknown',
+  'ta_state_stuck',
+]);
 
 function canTryAgain(error: unknown): boolean {
   return passingCodes.has(codeOf(error) ?? '') || (error instanceof TorghutError && error.canRetry);

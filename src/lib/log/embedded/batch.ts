@@ -44,53 +44,97 @@ export function readBatchHead(data: Buffer): BatchHead {
   };
 }
 
-/** Bytes that a record takes in a batch. */
-export function recordBytes(record: Pick<NewRecord, 'key' | 'value' | 'headers'>): number {
-  let bytes = RECORD_BYTES + (record.key === null ? 0 : Buffer.byteLength(record.key)) + (record.value?.length ?? 0);
-  if (record.headers) {
-    for (const [name, value] of Object.entries(record.headers)) {
-      bytes += 8 + Buffer.byteLength(name) + Buffer.byteLength(value);
+interface EncodedHeaders {
+  count: number;
+  bytes: Buffer;
+}
+
+const noHeaders: EncodedHeaders = { count: 0, bytes: Buffer.alloc(0) };
+
+/**
+ * Headers in their stored form. The records of a commit mostly share one headers object, which is encoded once; keep one of
+ * these no longer than a commit, because the objects belong to the caller.
+ */
+export class HeaderEncoder {
+  #last: Record<string, string> | undefined;
+  #encoded = noHeaders;
+
+  encode(headers: Record<string, string> | undefined): EncodedHeaders {
+    if (headers === undefined) return noHeaders;
+    if (headers === this.#last) return this.#encoded;
+    const parts: Buffer[] = [];
+    for (const [name, value] of Object.entries(headers)) {
+      const lengths = Buffer.allocUnsafe(8);
+      const [nameBytes, valueBytes] = [Buffer.from(name, 'utf8'), Buffer.from(value, 'utf8')];
+      lengths.writeUInt32LE(nameBytes.length, 0);
+      lengths.writeUInt32LE(valueBytes.length, 4);
+      parts.push(lengths, nameBytes, valueBytes);
     }
+    this.#last = headers;
+    this.#encoded = { count: parts.length / 3, bytes: Buffer.concat(parts) };
+    return this.#encoded;
   }
-  return bytes;
+}
+
+/** Bytes that a record takes in a batch. */
+export function recordBytes(
+  record: Pick<NewRecord, 'key' | 'value' | 'headers'>,
+  headers: HeaderEncoder = new HeaderEncoder(),
+): number {
+  const { key, value } = record;
+  const keyBytes = key === null ? 0 : Buffer.byteLength(key);
+  return RECORD_BYTES + keyBytes + (value === null ? 0 : value.length) + headers.encode(record.headers).bytes.length;
 }
 
 /** @param head `baseOffset` must be at or below the first record's offset */
 export function encodeBatch(head: Omit<BatchHead, 'count'>, records: readonly StoredRecord[]): Buffer {
-  let bytes = HEAD_BYTES;
-  for (const record of records) bytes += recordBytes(record);
-  const data = Buffer.allocUnsafe(bytes);
+  const headers = new HeaderEncoder();
+  let bytes = 0;
+  for (const record of records) bytes += recordBytes(record, headers);
+  const deltas = records.map((record) => Number(record.offset - head.baseOffset));
+  return encodeRange(head, records, { from: 0, to: records.length, bytes, headers, deltas });
+}
+
+export interface BatchRange {
+  from: number;
+  to: number;
+  /** Sum of `recordBytes` from `from` to `to`. */
+  bytes: number;
+  headers: HeaderEncoder;
+  /** Offset of each record behind the base; without them they follow each other. */
+  deltas?: readonly number[];
+}
+
+/** A batch of the records from `from` up to `to`. */
+export function encodeRange(
+  head: Omit<BatchHead, 'count'>,
+  records: readonly Omit<StoredRecord, 'offset'>[],
+  { from, to, bytes, headers, deltas }: BatchRange,
+): Buffer {
+  const data = Buffer.allocUnsafe(HEAD_BYTES + bytes);
   data.writeUInt32LE(VERSION, 0);
-  data.writeUInt32LE(records.length, 4);
+  data.writeUInt32LE(to - from, 4);
   data.writeBigUInt64LE(head.baseOffset, 8);
   data.writeDoubleLE(head.maxBefore, 16);
   data.writeDoubleLE(head.maxAfter, 24);
   let at = HEAD_BYTES;
-  for (const record of records) {
-    const headers = record.headers ? Object.entries(record.headers) : [];
-    data.writeUInt32LE(Number(record.offset - head.baseOffset), at);
-    data.writeDoubleLE(record.timestampMs, at + 4);
-    data.writeInt32LE(record.value === null ? -1 : record.value.length, at + 16);
-    data.writeUInt16LE(headers.length, at + 20);
+  for (let i = from; i < to; i++) {
+    const { key, value, timestampMs, headers: own } = records[i] as StoredRecord;
+    const encoded = headers.encode(own);
+    data.writeUInt32LE(deltas?.[i] ?? i - from, at);
+    data.writeDoubleLE(timestampMs, at + 4);
+    data.writeInt32LE(value === null ? -1 : value.length, at + 16);
+    data.writeUInt16LE(encoded.count, at + 20);
     let next = at + RECORD_BYTES;
-    if (record.key === null) data.writeInt32LE(-1, at + 12);
-    else {
-      const length = data.write(record.key, next, 'utf8');
-      data.writeInt32LE(length, at + 12);
-      next += length;
+    const keyLength = key === null ? -1 : data.write(key, next, 'utf8');
+    data.writeInt32LE(keyLength, at + 12);
+    if (keyLength > 0) next += keyLength;
+    if (value !== null) {
+      data.set(value, next);
+      next += value.length;
     }
-    if (record.value) {
-      record.value.copy(data, next);
-      next += record.value.length;
-    }
-    for (const [name, value] of headers) {
-      const nameLength = data.write(name, next + 8, 'utf8');
-      const valueLength = data.write(value, next + 8 + nameLength, 'utf8');
-      data.writeUInt32LE(nameLength, next);
-      data.writeUInt32LE(valueLength, next + 4);
-      next += 8 + nameLength + valueLength;
-    }
-    at = next;
+    if (encoded.count > 0) data.set(encoded.bytes, next);
+    at = next + encoded.bytes.length;
   }
   return data;
 }

@@ -4,7 +4,15 @@
  */
 import { createHash } from 'node:crypto';
 import type { LogRecord, NewRecord, TopicPartition } from '../port.ts';
-import { decodeBatch, encodeBatch, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, readBatchHead, recordBytes } from './batch.ts';
+import {
+  decodeBatch,
+  encodeRange,
+  HeaderEncoder,
+  MAX_BATCH_BYTES,
+  MAX_BATCH_RECORDS,
+  readBatchHead,
+  recordBytes,
+} from './batch.ts';
 import type { Store } from './environment.ts';
 import { batchKey, batchRangeEnd, kindOf, lastOffsetOfBatchKey, nextStreamKey, partitionKey } from './layout.ts';
 
@@ -107,31 +115,41 @@ export function offsetValue(offset: bigint): Buffer {
  */
 export function append(store: Store, of: TopicPartition, records: readonly NewRecord[], isCompacted: boolean): bigint {
   const head = readHead(store, of) ?? createHead(store);
+  const headers = new HeaderEncoder();
   const first = head.end;
-  let at = 0;
-  while (at < records.length) {
+  let from = 0;
+  while (from < records.length) {
     const maxBefore = head.maxTimestampMs;
     const baseOffset = head.end;
-    const batch: (NewRecord & { offset: bigint })[] = [];
+    let to = from;
     let bytes = 0;
-    for (let record = records[at]; record && batch.length < MAX_BATCH_RECORDS; record = records[at]) {
-      bytes += recordBytes(record);
-      if (batch.length > 0 && bytes > MAX_BATCH_BYTES) break;
-      batch.push({ ...record, offset: head.end });
+    for (let record = records[to]; record && to - from < MAX_BATCH_RECORDS; record = records[to]) {
+      const size = recordBytes(record, headers);
+      if (to > from && bytes + size > MAX_BATCH_BYTES) break;
+      bytes += size;
       if (record.timestampMs > head.maxTimestampMs) head.maxTimestampMs = record.timestampMs;
-      head.end += 1n;
-      at += 1;
+      to += 1;
     }
-    const data = encodeBatch({ baseOffset, maxBefore, maxAfter: head.maxTimestampMs }, batch);
+    head.end += BigInt(to - from);
+    const range = { from, to, bytes, headers };
+    const data = encodeRange({ baseOffset, maxBefore, maxAfter: head.maxTimestampMs }, records, range);
     put(store, batchKey(head.stream, head.end - 1n), data);
-    if (isCompacted) noteNewest(store, head, batch);
+    if (isCompacted) noteNewest(store, head, records.slice(from, to), baseOffset);
+    from = to;
   }
   writeHead(store, of, head);
   return first;
 }
 
-function noteNewest(store: Store, head: StreamHead, batch: readonly { key: string | null; offset: bigint }[]): void {
-  for (const { key, offset } of batch) {
+function noteNewest(
+  store: Store,
+  head: StreamHead,
+  batch: readonly { key: string | null }[],
+  baseOffset: bigint,
+): void {
+  let offset = baseOffset - 1n;
+  for (const { key } of batch) {
+    offset += 1n;
     head.records += 1;
     if (key === null) continue;
     const entry = newestOfKeyEntry(head.stream, key);

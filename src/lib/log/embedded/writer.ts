@@ -9,7 +9,7 @@ import { fencedError, refusedError, TorghutError, usageError } from '../../servi
 import { machineMs } from '../../service/machine.ts';
 import { partitionOfKey } from '../partition.ts';
 import type { Commit, CommitResult, LogWriter, NewRecord, TopicSpec } from '../port.ts';
-import { MAX_BATCH_BYTES, MAX_BATCH_RECORDS, recordBytes } from './batch.ts';
+import { HeaderEncoder, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, recordBytes } from './batch.ts';
 import { type Catalogue, ownerOf } from './catalogue.ts';
 import { cleaningSize, cleanPartition } from './cleaning.ts';
 import type { Environment, Store } from './environment.ts';
@@ -34,15 +34,33 @@ interface PartitionWrite {
 /** Upper bound of what a commit writes. */
 function sizeOf(writes: readonly PartitionWrite[], commit: Commit): WriteSize {
   const size: WriteSize = { bytes: 0, batches: 0, entries: commit.groupOffsets?.offsets.length ?? 0 };
+  const headers = new HeaderEncoder();
   for (const { spec, records } of writes) {
     let bytes = 0;
-    for (const record of records) bytes += recordBytes(record);
+    for (const record of records) bytes += recordBytes(record, headers);
     size.bytes += bytes;
     size.batches +=
       1 + Math.min(records.length, Math.ceil((2 * bytes) / MAX_BATCH_BYTES + records.length / MAX_BATCH_RECORDS));
     size.entries += 1 + (spec.cleanup === 'delete' ? 0 : records.length);
   }
   return size;
+}
+
+/** Partition of a record. @throws `record_invalid` when the topic cannot take it */
+function checkedPartition(record: NewRecord, spec: TopicSpec): number {
+  const { key, timestampMs } = record;
+  if (!Number.isFinite(timestampMs)) throw invalid(record, 'its timestamp is not a number of milliseconds');
+  if (key === null && spec.cleanup !== 'delete') throw invalid(record, 'records of a compacted topic need a key');
+  if (key === null && record.partition === undefined) throw invalid(record, 'it has neither key nor partition');
+  const partition = record.partition ?? partitionOfKey(key as string, spec.partitions);
+  if (!Number.isInteger(partition) || partition < 0 || partition >= spec.partitions) {
+    throw invalid(record, `the topic has ${spec.partitions} partitions, not a partition ${partition}`);
+  }
+  return partition;
+}
+
+function invalid(record: NewRecord, why: string): Error {
+  return usageError({ code: 'record_invalid', what: `a record for ${record.topic} cannot be written`, why });
 }
 
 export class EmbeddedWriter implements LogWriter {
@@ -116,41 +134,37 @@ export class EmbeddedWriter implements LogWriter {
 
   /** Groups the records by partition, in order. @throws when one does not belong into this environment */
   #route(records: readonly NewRecord[]): PartitionWrite[] {
-    const writes = new Map<string, PartitionWrite>();
+    const writes: PartitionWrite[] = [];
+    const byTopic = new Map<string, { spec: TopicSpec; partitions: (PartitionWrite | undefined)[] }>();
     for (const record of records) {
-      const spec = this.#catalogue.get(record.topic);
-      const partition = this.#partitionOf(record, spec);
-      const id = `${record.topic}\0${partition}`;
-      let write = writes.get(id);
+      let topic = byTopic.get(record.topic);
+      if (!topic) {
+        topic = { spec: this.#catalogue.get(record.topic), partitions: [] };
+        byTopic.set(record.topic, topic);
+      }
+      const partition = checkedPartition(record, topic.spec);
+      let write = topic.partitions[partition];
       if (!write) {
-        write = { spec, partition, records: [] };
-        writes.set(id, write);
+        this.#checkOwned(topic.spec, partition);
+        write = { spec: topic.spec, partition, records: [] };
+        topic.partitions[partition] = write;
+        writes.push(write);
       }
       write.records.push(record);
     }
-    return [...writes.values()];
+    return writes;
   }
 
-  #partitionOf(record: NewRecord, spec: TopicSpec): number {
-    const bad = (why: string) =>
-      usageError({ code: 'record_invalid', what: `a record for ${record.topic} cannot be written`, why });
-    if (!Number.isFinite(record.timestampMs)) throw bad('its timestamp is not a number of milliseconds');
-    if (record.key === null && spec.cleanup !== 'delete') throw bad('records of a compacted topic need a key');
-    if (record.key === null && record.partition === undefined) throw bad('it has neither key nor partition');
-    const partition = record.partition ?? partitionOfKey(record.key as string, spec.partitions);
-    if (!Number.isInteger(partition) || partition < 0 || partition >= spec.partitions) {
-      throw bad(`the topic has ${spec.partitions} partitions, not a partition ${partition}`);
-    }
+  #checkOwned(spec: TopicSpec, partition: number): void {
     const owner = ownerOf(spec, partition);
     if (owner !== this.owner) {
       throw refusedError({
         code: 'topic_not_owned',
-        what: `the writer ${this.owner} must not write ${record.topic} partition ${partition}`,
+        what: `the writer ${this.owner} must not write ${spec.name} partition ${partition}`,
         why: `it belongs to the owner ${owner}`,
         next: 'write it with the owner of that partition',
       });
     }
-    return partition;
   }
 
   /** Starts a cleaning round behind the commits that already wait, unless one ran within the last second. */

@@ -10,6 +10,7 @@ import loggers from 'kafkajs/src/loggers/index.js';
 import RequestQueue from 'kafkajs/src/network/requestQueue/index.js';
 import defaultSocketFactory from 'kafkajs/src/network/socketFactory.js';
 import { codeOf, fencedError, TorghutError, unreachableError } from '../../service/errors.ts';
+import { machineMs, sleep } from '../../service/machine.ts';
 import type { KafkaSettings } from './settings.ts';
 
 const READ_COMMITTED = 1;
@@ -48,8 +49,8 @@ function connectionOptions(settings: KafkaSettings) {
 
 /** The retry of admin calls and consumers, machine ms. */
 const steadyRetry = { initialRetryTime: 100, retries: 8, maxRetryTime: 5_000 };
-/** Quick first retry: the broker finishes the last transaction within milliseconds. */
-const transactionRetry = { initialRetryTime: 10, retries: 12, maxRetryTime: 2_000 };
+/** Quick first retry: the broker finishes the last transaction within milliseconds. Lasts as long as a transaction may. */
+const transactionRetry = { initialRetryTime: 10, retries: 40, maxRetryTime: 1_000 };
 
 export function kafkaClient(settings: KafkaSettings): Kafka {
   return new kafkajs.Kafka({ ...connectionOptions(settings), retry: steadyRetry, logLevel: kafkajs.logLevel.NOTHING });
@@ -87,6 +88,60 @@ export function readerCluster(settings: KafkaSettings): Cluster {
 }
 
 export const isolationLevel = READ_COMMITTED;
+
+/** Answers of a broker that pass by themselves: a topic just made, a leader or coordinator that moves or starts. */
+export const passingTypes: ReadonlySet<string> = new Set([
+  'UNKNOWN_TOPIC_OR_PARTITION', 'LEADER_NOT_AVAILABLE', 'NOT_LEADER_FOR_PARTITION', 'REPLICA_NOT_AVAILABLE',
+  'REQUEST_TIMED_OUT', 'NETWORK_EXCEPTION', 'GROUP_LOAD_IN_PROGRESS', 'GROUP_COORDINATOR_NOT_AVAILABLE',
+  'NOT_COORDINATOR_FOR_GROUP', 'NOT_ENOUGH_REPLICAS', 'NOT_ENOUGH_REPLICAS_AFTER_APPEND', 'NOT_CONTROLLER',
+  'KAFKA_STORAGE_ERROR', 'LISTENER_NOT_FOUND', 'FENCED_LEADER_EPOCH', 'UNKNOWN_LEADER_EPOCH', 'OFFSET_NOT_AVAILABLE',
+  'UNSTABLE_OFFSET_COMMIT', 'CONCURRENT_TRANSACTIONS',
+]); // biome-ignore format: one list
+
+/** Faults of kafkajs without an answer of a broker that pass when the broker is back. */
+const passingNames = new Set([
+  'KafkaJSConnectionError', 'KafkaJSConnectionClosedError', 'KafkaJSRequestTimeoutError', 'KafkaJSBrokerNotFound',
+  'KafkaJSGroupCoordinatorNotFound', 'KafkaJSMetadataNotLoaded', 'KafkaJSLockTimeout',
+]); // biome-ignore format: one list
+
+/** May the same request succeed later? */
+export function isPassing(error: unknown): boolean {
+  const type = protocolType(error);
+  if (type !== undefined) return passingTypes.has(type);
+  let at: unknown = error;
+  for (let depth = 0; depth < 5 && typeof at === 'object' && at !== null; depth++) {
+    const { name, cause, originalError } = at as { name?: unknown; cause?: unknown; originalError?: unknown };
+    if (typeof name === 'string' && passingNames.has(name)) return true;
+    at = cause ?? originalError;
+  }
+  return false;
+}
+
+/** Repeats after faults that pass, for about `forMs` machine ms. */
+export async function withPatience<T>(work: () => Promise<T>, forMs = 15_000): Promise<T> {
+  const started = machineMs();
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isPassing(error) || machineMs() - started > forMs) throw error;
+      await sleep(Math.min(1_000, 20 * 2 ** Math.min(attempt, 6)));
+    }
+  }
+}
+
+/** After a lost connection kafkajs must forget the broker, or it goes on with the dead connection. */
+export function forgetLostBroker(cluster: Cluster, error: unknown): void {
+  let at: unknown = error;
+  for (let depth = 0; depth < 5 && typeof at === 'object' && at !== null; depth++) {
+    const { name, host, port, cause } = at as { name?: unknown; host?: unknown; port?: unknown; cause?: unknown };
+    if (name === 'KafkaJSConnectionClosedError' && typeof host === 'string' && typeof port === 'number') {
+      cluster.removeBroker({ host, port });
+      return;
+    }
+    at = cause;
+  }
+}
 
 const fencedTypes = new Set([
   'INVALID_PRODUCER_EPOCH',

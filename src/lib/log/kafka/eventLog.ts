@@ -18,10 +18,12 @@ import type {
   TopicPartition,
   TopicSpec,
 } from '../port.ts';
-import { kafkaClient, kafkaError, readerCluster } from './client.ts';
-import { joinKafkaGroup, type KafkaGroupMember, setIdleGroupOffsets } from './group.ts';
-import { offsetAt, openKafkaReader } from './reader.ts';
+import { assignedNumbers } from './assignment.ts';
+import { kafkaClient, kafkaError, protocolType, readerCluster, withPatience } from './client.ts';
+import { commitGroupOffsets, joinKafkaGroup, type KafkaGroupMember } from './group.ts';
+import type { TopicFacts } from './records.ts';
 import { checkSettings, type KafkaSettings } from './settings.ts';
+import { offsetAtTime, openKafkaReader } from './start.ts';
 import { openKafkaWriter } from './writer.ts';
 
 const { ConfigResourceTypes } = kafkajs;
@@ -45,9 +47,9 @@ class KafkaLog implements EventLog {
   private readonly settings: KafkaSettings;
   private readonly admin: Admin;
   private readonly clock: Pick<Clock, 'kind'>;
-  private readonly partitionCounts = new Map<string, number>();
+  private readonly facts = new Map<string, TopicFacts>();
   private readonly members = new Map<string, KafkaGroupMember>();
-  private offsetCluster: Promise<Cluster> | undefined;
+  private side: Promise<Cluster> | undefined;
 
   constructor(settings: KafkaSettings, admin: Admin, clock: Pick<Clock, 'kind'>) {
     this.settings = settings;
@@ -60,6 +62,7 @@ class KafkaLog implements EventLog {
       const existing = new Set(await this.admin.listTopics());
       const missing = specs.filter(({ name }) => !existing.has(name));
       if (missing.length > 0) {
+        // A topic that another process makes at the same moment is no error here, but it may be another one.
         await this.admin.createTopics({
           waitForLeaders: true,
           topics: missing.map(
@@ -72,8 +75,18 @@ class KafkaLog implements EventLog {
           ),
         });
       }
-      const present = specs.filter(({ name }) => existing.has(name));
-      if (present.length > 0) await this.refuseMismatch(present);
+      await this.untilVisible(specs.map(({ name }) => name));
+      await this.refuseMismatch(specs);
+    });
+  }
+
+  /** A broker learns of a new topic from the controller a little later, and of its leaders after that. */
+  private async untilVisible(names: readonly string[]): Promise<void> {
+    await withPatience(async () => {
+      const { topics } = await this.admin.fetchTopicMetadata({ topics: [...names] });
+      const leaderless = topics.find(({ partitions }) => partitions.some(({ leader }) => leader < 0));
+      if (leaderless)
+        throw Object.assign(new Error(`${leaderless.name} has no leader`), { type: 'LEADER_NOT_AVAILABLE' });
     });
   }
 
@@ -104,24 +117,16 @@ class KafkaLog implements EventLog {
       const all = (await this.admin.listTopics()).filter((name) => !name.startsWith('__'));
       const wanted = names ? names.filter((name) => all.includes(name)) : all;
       if (wanted.length === 0) return [];
-      const { resources } = await this.admin.describeConfigs({
-        includeSynonyms: false,
-        resources: wanted.map((name) => ({
-          type: ConfigResourceTypes.TOPIC,
-          name,
-          configNames: ['cleanup.policy', 'retention.ms'],
-        })),
-      });
+      const configs = await this.topicConfigs(wanted);
       return Promise.all(
         wanted.map(async (name): Promise<TopicDescription> => {
-          const entries = resources.find(({ resourceName }) => resourceName === name)?.configEntries ?? [];
-          const value = (key: string) => entries.find(({ configName }) => configName === key)?.configValue;
-          const offsets = await this.admin.fetchTopicOffsets(name);
-          const policy = (value('cleanup.policy') ?? 'delete').split(',').sort().join(',');
+          const config = configs.get(name) ?? {};
+          const offsets = await withPatience(() => this.admin.fetchTopicOffsets(name));
+          const policy = (config['cleanup.policy'] ?? 'delete').split(',').sort().join(',');
           return {
             name,
             cleanup: policy as TopicSpec['cleanup'],
-            retentionMs: Number(value('retention.ms') ?? -1),
+            retentionMs: Number(config['retention.ms'] ?? -1),
             partitions: offsets
               .map(({ partition, low, high }) => ({ partition, earliest: BigInt(low), latest: BigInt(high) }))
               .sort((a, b) => a.partition - b.partition),
@@ -131,17 +136,45 @@ class KafkaLog implements EventLog {
     });
   }
 
-  openWriter({ owner }: { owner: string }): Promise<LogWriter> {
-    return openKafkaWriter({ settings: this.settings, owner, partitionsOf: (topic) => this.partitionsOf(topic) });
+  /** The settings of topics that this adapter looks at. */
+  private async topicConfigs(names: readonly string[]): Promise<Map<string, Record<string, string>>> {
+    const { resources } = await withPatience(() =>
+      this.admin.describeConfigs({
+        includeSynonyms: false,
+        resources: names.map((name) => ({
+          type: ConfigResourceTypes.TOPIC,
+          name,
+          configNames: ['cleanup.policy', 'retention.ms', 'max.message.bytes'],
+        })),
+      }),
+    );
+    return new Map(
+      resources.map(({ resourceName, configEntries }) => [
+        resourceName,
+        Object.fromEntries(configEntries.map(({ configName, configValue }) => [configName, configValue])),
+      ]),
+    );
   }
 
-  private async partitionsOf(topic: string): Promise<number> {
-    const known = this.partitionCounts.get(topic);
-    if (known !== undefined) return known;
-    const { topics } = await this.admin.fetchTopicMetadata({ topics: [topic] });
-    const count = topics[0]?.partitions.length ?? 0;
-    if (count > 0) this.partitionCounts.set(topic, count);
-    return count;
+  openWriter({ owner }: { owner: string }): Promise<LogWriter> {
+    return openKafkaWriter({ settings: this.settings, owner, factsOf: (topic) => this.factsOf(topic) });
+  }
+
+  private async factsOf(topic: string): Promise<TopicFacts> {
+    const known = this.facts.get(topic);
+    if (known) return known;
+    const { topics } = await this.admin.fetchTopicMetadata({ topics: [topic] }).catch((error: unknown) => {
+      if (protocolType(error) === 'UNKNOWN_TOPIC_OR_PARTITION') throw topicUnknown(topic);
+      throw error;
+    });
+    const config = (await this.topicConfigs([topic])).get(topic) ?? {};
+    const facts: TopicFacts = {
+      partitions: topics[0]?.partitions.length ?? 0,
+      isCompacted: (config['cleanup.policy'] ?? '').includes('compact'),
+      maxBytes: Number(config['max.message.bytes'] ?? 1_048_588),
+    };
+    this.facts.set(topic, facts);
+    return facts;
   }
 
   openReader(options: ReaderOptions): Promise<LogReader> {
@@ -149,16 +182,17 @@ class KafkaLog implements EventLog {
   }
 
   async joinGroup(options: GroupOptions): Promise<GroupMember> {
-    const member = await joinKafkaGroup(this.settings, options);
+    const member = await joinKafkaGroup(this.settings, options, () => this.sideCluster());
     this.members.set(options.groupId, member);
+    void member.ended?.then(() => {
+      if (this.members.get(options.groupId) === member) this.members.delete(options.groupId);
+    });
     return member;
   }
 
   async commitOffsets(commit: OffsetCommit): Promise<void> {
     await this.guard(`cannot commit offsets of ${commit.groupId}`, async () => {
-      const member = this.members.get(commit.groupId);
-      if (member) await member.commitOffsets(commit);
-      else await setIdleGroupOffsets(this.settings, commit);
+      await commitGroupOffsets(await this.sideCluster(), commit, this.members.get(commit.groupId));
     });
   }
 
@@ -207,20 +241,30 @@ class KafkaLog implements EventLog {
 
   async offsetForTime(partition: TopicPartition, timestampMs: number): Promise<bigint> {
     return this.guard(`cannot look up a time in ${partition.topic}`, async () => {
-      this.offsetCluster ??= (async () => {
-        const cluster = readerCluster(this.settings);
-        await cluster.connect();
-        return cluster;
-      })();
-      const cluster = await this.offsetCluster;
+      const cluster = await this.sideCluster();
       await cluster.addMultipleTargetTopics([partition.topic]);
-      return offsetAt(cluster, partition, timestampMs);
+      return offsetAtTime(cluster, partition, timestampMs);
     });
   }
 
+  /** The connections for everything that must not wait behind a blocking request. */
+  private sideCluster(): Promise<Cluster> {
+    this.side ??= (async () => {
+      const cluster = readerCluster(this.settings);
+      try {
+        await cluster.connect();
+      } catch (error) {
+        this.side = undefined;
+        throw error;
+      }
+      return cluster;
+    })();
+    return this.side;
+  }
+
   async close(): Promise<void> {
-    for (const member of this.members.values()) await member.close();
-    const cluster = await this.offsetCluster?.catch(() => undefined);
+    await Promise.all([...this.members.values()].map((member) => member.close()));
+    const cluster = await this.side?.catch(() => undefined);
     await cluster?.disconnect();
     await this.admin.disconnect();
   }
@@ -260,18 +304,10 @@ function topicConfig(spec: TopicSpec, clock: Clock['kind']): { name: string; val
   ];
 }
 
-/** Partition numbers of an encoded member assignment (protocol: version int16, topics, user data). */
-function assignedNumbers(assignment: Buffer): number[] {
-  if (assignment.length < 6) return [];
-  const numbers = new Set<number>();
-  let at = 2;
-  const topics = assignment.readInt32BE(at);
-  at += 4;
-  for (let i = 0; i < topics; i++) {
-    at += 2 + assignment.readInt16BE(at);
-    const count = assignment.readInt32BE(at);
-    at += 4;
-    for (let j = 0; j < count; j++, at += 4) numbers.add(assignment.readInt32BE(at));
-  }
-  return [...numbers].sort((a, b) => a - b);
+function topicUnknown(topic: string): Error {
+  return refusedError({
+    code: 'topic_unknown',
+    what: `there is no topic ${topic}`,
+    next: 'make it by starting the part that writes it, or correct its name in the environment',
+  });
 }

@@ -1,17 +1,20 @@
 // The parts of kafkajs that its public surface lacks: reading named partitions without a group, with aborted transactions
-// left out. Only lib/log/kafka uses them; the version is pinned in package.json.
+// left out, and the requests of a group member. Only lib/log/kafka uses them; the version is pinned in package.json.
 declare module 'kafkajs/src/cluster/index.js' {
   import type { Broker } from 'kafkajs/src/broker/index.js';
   export default class Cluster {
     constructor(options: Record<string, unknown>);
     connect(): Promise<void>;
     disconnect(): Promise<void>;
+    isConnected(): boolean;
+    removeBroker(address: { host: string; port: number }): void;
     refreshMetadata(): Promise<void>;
     refreshMetadataIfNecessary(): Promise<void>;
     addMultipleTargetTopics(topics: string[]): Promise<void>;
     findLeaderForPartitions(topic: string, partitions: number[]): Record<string, number[]>;
     findTopicPartitionMetadata(topic: string): { partitionId: number; leader: number }[];
     findBroker(options: { nodeId: string }): Promise<Broker>;
+    findGroupCoordinator(options: { groupId: string }): Promise<Broker>;
     fetchTopicsOffset(
       topics: {
         topic: string;
@@ -24,12 +27,35 @@ declare module 'kafkajs/src/cluster/index.js' {
 }
 
 declare module 'kafkajs/src/broker/index.js' {
+  export interface FetchedMessage {
+    offset: string;
+    timestamp: string;
+    key: Buffer | null;
+    value: Buffer | null;
+    headers: Record<string, Buffer | undefined>;
+    isControlRecord: boolean;
+    /** The record batch that holds the message. */
+    batchContext: { firstOffset: string; lastOffsetDelta: number; producerId: string; inTransaction: boolean };
+  }
   export interface FetchedPartition {
     partition: number;
     errorCode: number;
     highWatermark: string;
     lastStableOffset?: string;
-    messages: unknown[];
+    abortedTransactions?: { producerId: string; firstOffset: string }[] | null;
+    messages: FetchedMessage[];
+  }
+  export interface JoinedGroup {
+    generationId: number;
+    leaderId: string;
+    memberId: string;
+    /** Empty for everybody but the leader. */
+    members: { memberId: string; memberMetadata: Buffer }[];
+  }
+  interface GroupAt {
+    groupId: string;
+    groupGenerationId: number;
+    memberId: string;
   }
   export interface Broker {
     fetch(options: {
@@ -39,23 +65,24 @@ declare module 'kafkajs/src/broker/index.js' {
       isolationLevel: number;
       topics: { topic: string; partitions: { partition: number; fetchOffset: string; maxBytes: number }[] }[];
     }): Promise<{ responses: { topicName: string; partitions: FetchedPartition[] }[] }>;
-  }
-}
-
-declare module 'kafkajs/src/consumer/batch.js' {
-  import type { FetchedPartition } from 'kafkajs/src/broker/index.js';
-  export default class Batch {
-    constructor(topic: string, fetchedOffset: string, partitionData: FetchedPartition);
-    readonly partition: number;
-    readonly messages: {
-      offset: string;
-      timestamp: string;
-      key: Buffer | null;
-      value: Buffer | null;
-      headers: Record<string, Buffer | undefined>;
-    }[];
-    readonly rawMessages: unknown[];
-    lastOffset(): string;
+    joinGroup(options: {
+      groupId: string;
+      sessionTimeout: number;
+      rebalanceTimeout: number;
+      memberId: string;
+      groupProtocols: { name: string; metadata: Buffer }[];
+    }): Promise<JoinedGroup>;
+    syncGroup(options: {
+      groupId: string;
+      generationId: number;
+      memberId: string;
+      groupAssignment: { memberId: string; memberAssignment: Buffer }[];
+    }): Promise<{ memberAssignment: Buffer }>;
+    heartbeat(options: GroupAt): Promise<unknown>;
+    leaveGroup(options: { groupId: string; memberId: string }): Promise<unknown>;
+    offsetCommit(
+      options: GroupAt & { topics: { topic: string; partitions: { partition: number; offset: string }[] }[] },
+    ): Promise<unknown>;
   }
 }
 

@@ -5,12 +5,11 @@
 
 import type { FetchedPartition } from 'kafkajs/src/broker/index.js';
 import type Cluster from 'kafkajs/src/cluster/index.js';
-import Batch from 'kafkajs/src/consumer/batch.js';
 import { TorghutError } from '../../service/errors.ts';
 import { machineMs, sleep } from '../../service/machine.ts';
-import type { LogReader, LogRecord, ReaderOptions, TopicPartition } from '../port.ts';
-import { isolationLevel, kafkaError, protocolType, readerCluster } from './client.ts';
-import type { KafkaSettings } from './settings.ts';
+import type { LogReader, LogRecord, TopicPartition } from '../port.ts';
+import { forgetLostBroker, isolationLevel, isPassing, kafkaError, protocolType } from './client.ts';
+import { committedPart } from './committed.ts';
 
 const MAX_PARTITION_BYTES = 1_048_576;
 const MAX_FETCH_BYTES = 8_388_608;
@@ -23,60 +22,22 @@ interface Assigned extends TopicPartition {
   buffer: LogRecord[];
   /** Position behind the buffer. */
   fetched: bigint;
+  /** It got nothing although there is something: it is asked for in a request of its own. */
+  isAlone: boolean;
 }
 
 const keyOf = ({ topic, partition }: TopicPartition) => `${topic} ${partition}`;
 
-/** First offset of each partition for its start position. */
-export async function resolveStarts(cluster: Cluster, options: ReaderOptions): Promise<Map<string, bigint>> {
-  const starts = new Map<string, bigint>();
-  for (const { topic, partition, start } of options.partitions) {
-    const key = keyOf({ topic, partition });
-    if (typeof start === 'bigint') starts.set(key, start);
-    else if (start === 'earliest') starts.set(key, await offsetAt(cluster, { topic, partition }, 'earliest'));
-    else if (start === 'latest') starts.set(key, await offsetAt(cluster, { topic, partition }, 'latest'));
-    else starts.set(key, await offsetAt(cluster, { topic, partition }, start.timestampMs));
-  }
-  return starts;
-}
-
-/** One offset: the earliest, the end, or the first at or after a time (the end when there is none). */
-export async function offsetAt(
-  cluster: Cluster,
-  { topic, partition }: TopicPartition,
-  at: 'earliest' | 'latest' | number,
-): Promise<bigint> {
-  const where = typeof at === 'number' ? { fromTimestamp: at } : { fromBeginning: at === 'earliest' };
-  const [found] = await cluster.fetchTopicsOffset([{ topic, partitions: [{ partition }], ...where }]);
-  const offset = BigInt(found?.partitions[0]?.offset ?? -1);
-  // No record at or after the time.
-  return offset >= 0n ? offset : offsetAt(cluster, { topic, partition }, 'latest');
-}
-
-export async function openKafkaReader(settings: KafkaSettings, options: ReaderOptions): Promise<LogReader> {
-  const cluster = readerCluster(settings);
-  const topics = [...new Set(options.partitions.map(({ topic }) => topic))];
-  try {
-    await cluster.connect();
-    await cluster.addMultipleTargetTopics(topics);
-    const starts = await resolveStarts(cluster, options);
-    return new KafkaReader(cluster, options, starts);
-  } catch (error) {
-    await cluster.disconnect().catch(() => undefined);
-    throw kafkaError(error, `cannot read ${topics.join(', ')}`);
-  }
-}
-
-class KafkaReader implements LogReader {
+export class KafkaReader implements LogReader {
   private readonly cluster: Cluster;
   private readonly assigned = new Map<string, Assigned>();
   private failures = 0;
   private isClosed = false;
 
-  constructor(cluster: Cluster, options: ReaderOptions, starts: ReadonlyMap<string, bigint>) {
+  /** The cluster must know the topics; it is closed with the reader. */
+  constructor(cluster: Cluster, starts: readonly (TopicPartition & { offset: bigint })[]) {
     this.cluster = cluster;
-    for (const { topic, partition } of options.partitions) {
-      const at = starts.get(keyOf({ topic, partition })) ?? 0n;
+    for (const { topic, partition, offset: at } of starts) {
       this.assigned.set(keyOf({ topic, partition }), {
         topic,
         partition,
@@ -84,6 +45,7 @@ class KafkaReader implements LogReader {
         fetched: at,
         end: at,
         isPaused: false,
+        isAlone: false,
         buffer: [],
       });
     }
@@ -99,12 +61,13 @@ class KafkaReader implements LogReader {
     signal?: AbortSignal;
   }): Promise<LogRecord[]> {
     const deadline = machineMs() + waitMs;
-    for (;;) {
+    // Without a wait the brokers are asked once for what is there.
+    for (let isFirst = true; ; isFirst = false) {
       const ready = this.take(maxRecords);
       if (ready.length > 0 || signal?.aborted || this.isClosed) return ready;
       const leftMs = deadline - machineMs();
-      if (leftMs <= 0) return [];
-      await this.fetch(Math.max(1, Math.min(leftMs, 500)), signal);
+      if (leftMs <= 0 && !isFirst) return [];
+      await this.fetch(Math.max(0, Math.min(leftMs, 500)), signal);
     }
   }
 
@@ -130,13 +93,17 @@ class KafkaReader implements LogReader {
     if (wanted.length === 0) return sleep(Math.min(waitMs, 20), signal);
     try {
       await this.cluster.refreshMetadataIfNecessary();
-      await Promise.all([...this.byLeader(wanted)].map(([nodeId, list]) => this.fetchFrom(nodeId, list, waitMs)));
+      const alone = wanted.filter(({ isAlone }) => isAlone);
+      // Several partitions may be alone: one after the other, and all others in the next round.
+      const list = alone.length > 0 ? alone.slice(0, 1) : wanted;
+      await Promise.all([...this.byLeader(list)].map(([nodeId, part]) => this.fetchFrom(nodeId, part, waitMs)));
       this.failures = 0;
     } catch (error) {
       if (protocolType(error) === 'OFFSET_OUT_OF_RANGE') throw offsetLost(wanted);
       this.failures += 1;
       const known = kafkaError(error, 'cannot read from Kafka');
-      if (!known.canRetry || this.failures > 20) throw known;
+      if (!known.canRetry || !isPassing(error) || this.failures > 20) throw known;
+      forgetLostBroker(this.cluster, error);
       await sleep(Math.min(1_000, 50 * this.failures), signal);
       await this.cluster.refreshMetadata().catch(() => undefined);
     }
@@ -180,11 +147,19 @@ class KafkaReader implements LogReader {
   private accept(topic: string, data: FetchedPartition): void {
     const assigned = this.assigned.get(keyOf({ topic, partition: data.partition }));
     if (!assigned) return;
-    const batch = new Batch(topic, assigned.fetched.toString(), data);
-    const stable = BigInt(data.lastStableOffset ?? data.highWatermark);
+    const stable = BigInt(data.lastStableOffset ?? -1);
     assigned.end = stable >= 0n ? stable : BigInt(data.highWatermark);
-    if (batch.rawMessages.length === 0) return;
-    assigned.buffer = batch.messages.map((message) => ({
+    const { messages, next } = committedPart(data, assigned.fetched);
+    if (next === assigned.fetched && next < assigned.end) {
+      // Alone in its request a partition gets at least one batch: without a record it is one that compaction emptied, and its
+      // offsets are passed one by one (kafkajs does not tell where it ends). With others it may only have been left out.
+      if (assigned.isAlone) assigned.fetched += 1n;
+      assigned.isAlone = true;
+      return;
+    }
+    assigned.isAlone = false;
+    assigned.fetched = next;
+    assigned.buffer = messages.map((message) => ({
       topic,
       partition: data.partition,
       offset: BigInt(message.offset),
@@ -193,8 +168,6 @@ class KafkaReader implements LogReader {
       timestampMs: Number(message.timestamp),
       headers: textHeaders(message.headers),
     }));
-    const next = BigInt(batch.lastOffset()) + 1n;
-    if (next > assigned.fetched) assigned.fetched = next;
   }
 
   positions(): (TopicPartition & { offset: bigint })[] {
@@ -214,6 +187,7 @@ class KafkaReader implements LogReader {
     if (!assigned) return;
     assigned.position = offset;
     assigned.fetched = offset;
+    assigned.isAlone = false;
     assigned.buffer = [];
   }
 

@@ -1,22 +1,28 @@
 /**
  * The transactional writer. `openKafkaWriter` begins a transaction at once: that, and not connecting, fences the predecessor.
- * A commit is one transaction: the records in awaited sends (order), the group offsets, the end. When the end's outcome is
- * unknown the writer is dead (`commit_unknown`): only a new one, which fences it, may find out by reading.
+ * A commit is one transaction: the records in awaited sends (order), the group offsets, the end.
+ *
+ * While brokers are away the same requests are sent again in the same transaction: with their sequence numbers the broker keeps
+ * each once. After `KAFKA_TRANSACTION_TIMEOUT_MS` the broker has aborted the transaction by itself, and a writer that went on
+ * with new records under the old sequence numbers could have them taken for repetitions and dropped. So a writer whose
+ * transaction failed is over: `writer_lost` when nothing of the commit can become visible, `commit_unknown` when the answer to
+ * the end did not come. Only a new writer, which fences this one, may go on, after reading what is there.
  */
 import kafkajs, { type Producer, type Transaction } from 'kafkajs';
-import { unreachableError } from '../../service/errors.ts';
-import { sleep } from '../../service/machine.ts';
-import { partitionOfKey } from '../partition.ts';
-import type { Commit, CommitResult, LogWriter, NewRecord, OffsetCommit } from '../port.ts';
-import { kafkaError, protocolType, transactionalProducer } from './client.ts';
+import { TorghutError, unreachableError } from '../../service/errors.ts';
+import { machineMs, sleep } from '../../service/machine.ts';
+import type { Commit, CommitResult, LogWriter, OffsetCommit } from '../port.ts';
+import { kafkaError, transactionalProducer, withPatience } from './client.ts';
+import { type PlacedRecord, placeRecords, type TopicFacts } from './records.ts';
 import type { KafkaSettings } from './settings.ts';
 
 export interface KafkaWriterOptions {
   settings: KafkaSettings;
   owner: string;
-  partitionsOf(topic: string): Promise<number>;
+  factsOf(topic: string): Promise<TopicFacts>;
 }
 
+/** @throws `log_unreachable`, `kafka_auth` */
 export async function openKafkaWriter(options: KafkaWriterOptions): Promise<LogWriter> {
   const { settings, owner } = options;
   const producer = transactionalProducer(settings, owner);
@@ -35,6 +41,11 @@ interface Chunk {
   bytes: number;
 }
 
+/** Longest machine ms for the courtesy of ending a failed transaction oneself. */
+const ABORT_MS = 2_000;
+
+type FirstOffsets = Map<string, CommitResult['firstOffsets'][number]>;
+
 class KafkaWriter implements LogWriter {
   readonly owner: string;
   private readonly options: KafkaWriterOptions;
@@ -42,6 +53,7 @@ class KafkaWriter implements LogWriter {
   private next: Transaction | undefined;
   private queue: Promise<unknown> = Promise.resolve();
   private dead: Error | undefined;
+  private isClosed = false;
 
   constructor(options: KafkaWriterOptions, producer: Producer, first: Transaction) {
     this.owner = options.owner;
@@ -57,60 +69,67 @@ class KafkaWriter implements LogWriter {
   }
 
   private async commitNow(commit: Commit): Promise<CommitResult> {
+    if (this.isClosed) throw new TorghutError({ code: 'log_closed', what: `the writer ${this.owner} is closed` });
     if (this.dead) throw this.dead;
     const what = `cannot commit as ${this.owner}`;
-    let transaction: Transaction;
+    let chunks: Chunk[];
     try {
-      transaction = this.next ?? (await this.producer.transaction());
-      this.next = undefined;
+      const { records, facts } = await placeRecords(commit, this.options.factsOf);
+      chunks = this.chunks(records, facts);
     } catch (error) {
-      throw this.remember(kafkaError(error, what, this.owner));
+      throw kafkaError(error, what, this.owner);
     }
-    const firstOffsets = new Map<string, CommitResult['firstOffsets'][number]>();
+    const firstOffsets: FirstOffsets = new Map();
+    if (chunks.length === 0 && !commit.groupOffsets) return { firstOffsets: [] };
+    const transaction = this.next ?? (await this.producer.transaction());
+    this.next = undefined;
     try {
-      for (const chunk of await this.chunks(commit.records)) await this.send(transaction, chunk, firstOffsets);
-      if (commit.groupOffsets) await sendOffsets(transaction, commit.groupOffsets);
+      const deadline = machineMs() + this.options.settings.transactionTimeoutMs;
+      // kafkajs itself repeats a send: only it knows which brokers have answered.
+      for (const chunk of chunks) await before(deadline, this.send(transaction, chunk, firstOffsets));
+      if (commit.groupOffsets) await before(deadline, sendOffsets(transaction, commit.groupOffsets, deadline));
     } catch (error) {
-      const known = this.remember(kafkaError(error, what, this.owner));
-      try {
-        await transaction.abort();
-      } catch (abortError) {
-        // The broker aborts it itself at the time-out or when the next writer fences this one.
-        this.dead = kafkaError(abortError, what, this.owner);
-      }
-      throw known;
+      this.dead = this.lost(error, what);
+      // Without the abort the broker ends the transaction at its time-out or when the next writer fences this one.
+      await Promise.race([transaction.abort().catch(() => undefined), sleep(ABORT_MS)]);
+      throw this.dead;
     }
     try {
       await transaction.commit();
     } catch (error) {
-      const known = kafkaError(error, what, this.owner);
-      this.dead =
-        known.code === 'fenced'
-          ? known
-          : unreachableError({
-              code: 'commit_unknown',
-              what,
-              why: `the answer to the end of the transaction did not come (${known.why ?? known.message})`,
-              next: 'open a new writer, which ends the transaction, and read what is there',
-              canRetry: false,
-              cause: error,
-            });
+      this.dead = this.unknown(error, what);
       throw this.dead;
     }
     return { firstOffsets: [...firstOffsets.values()] };
   }
 
-  /** A fenced writer stays fenced. */
-  private remember<T extends { code: string }>(error: T): T {
-    if (error.code === 'fenced') this.dead = error as unknown as Error;
-    return error;
+  private lost(error: unknown, what: string): Error {
+    const known = kafkaError(error, what, this.owner);
+    if (known.code !== 'log_unreachable') return known;
+    return unreachableError({
+      code: 'writer_lost',
+      what,
+      why: `the transaction could not be written (${known.why ?? known.message})`,
+      next: 'nothing of it was committed; open a new writer',
+      canRetry: false,
+      cause: error,
+    });
   }
 
-  private async send(
-    transaction: Transaction,
-    chunk: Chunk,
-    firstOffsets: Map<string, CommitResult['firstOffsets'][number]>,
-  ) {
+  private unknown(error: unknown, what: string): Error {
+    const known = kafkaError(error, what, this.owner);
+    if (known.code === 'fenced') return known;
+    return unreachableError({
+      code: 'commit_unknown',
+      what,
+      why: `the answer to the end of the transaction did not come (${known.why ?? known.message})`,
+      next: 'open a new writer, which ends the transaction, and read what is there',
+      canRetry: false,
+      cause: error,
+    });
+  }
+
+  private async send(transaction: Transaction, chunk: Chunk, firstOffsets: FirstOffsets): Promise<void> {
     const compression =
       this.options.settings.compression === 'gzip' ? kafkajs.CompressionTypes.GZIP : kafkajs.CompressionTypes.None;
     const sent = await transaction.sendBatch({ topicMessages: chunk.topicMessages, acks: -1, compression });
@@ -126,14 +145,16 @@ class KafkaWriter implements LogWriter {
     }
   }
 
-  /** Cuts the records into requests of at most maxRequestBytes, in order. */
-  private async chunks(records: readonly NewRecord[]): Promise<Chunk[]> {
+  /** Cuts the records into requests, in order, each small enough for the settings and for every topic in it. */
+  private chunks(records: readonly PlacedRecord[], facts: ReadonlyMap<string, TopicFacts>): Chunk[] {
+    const limit = Math.min(
+      this.options.settings.maxRequestBytes,
+      ...[...facts.values()].map(({ maxBytes }) => maxBytes),
+    );
     const chunks: Chunk[] = [];
     let chunk: Chunk = { topicMessages: [], bytes: 0 };
     for (const record of records) {
-      const partitions = record.partition === undefined ? await this.options.partitionsOf(record.topic) : 0;
-      const size = (record.value?.length ?? 0) + (record.key?.length ?? 0) + 64;
-      if (chunk.bytes > 0 && chunk.bytes + size > this.options.settings.maxRequestBytes) {
+      if (chunk.bytes > 0 && chunk.bytes + record.bytes > limit) {
         chunks.push(chunk);
         chunk = { topicMessages: [], bytes: 0 };
       }
@@ -142,14 +163,15 @@ class KafkaWriter implements LogWriter {
         messages = [];
         chunk.topicMessages.push({ topic: record.topic, messages });
       }
-      messages.push(message(record, partitions));
-      chunk.bytes += size;
+      messages.push(message(record));
+      chunk.bytes += record.bytes;
     }
     if (chunk.bytes > 0) chunks.push(chunk);
     return chunks;
   }
 
   async close(): Promise<void> {
+    this.isClosed = true;
     await this.queue;
     if (this.next) await this.next.abort().catch(() => undefined);
     this.next = undefined;
@@ -157,32 +179,30 @@ class KafkaWriter implements LogWriter {
   }
 }
 
-function message(record: NewRecord, partitions: number) {
-  return {
-    key: record.key,
-    value: record.value,
-    partition: record.partition ?? partitionOfKey(record.key ?? '', partitions),
-    timestamp: String(record.timestampMs),
-    ...(record.headers && { headers: record.headers }),
-  };
+function message(record: PlacedRecord) {
+  const { key, value, partition, timestampMs, headers } = record;
+  return { key, value, partition, timestamp: String(timestampMs), ...(headers && { headers }) };
 }
 
-const coordinatorMoving = new Set([
-  'GROUP_COORDINATOR_NOT_AVAILABLE',
-  'GROUP_LOAD_IN_PROGRESS',
-  'NOT_COORDINATOR_FOR_GROUP',
-]);
-
-/** kafkajs does not retry this call while the group's coordinator is still loading; 5 machine seconds of patience. */
-async function sendOffsets(transaction: Transaction, { groupId, offsets }: OffsetCommit): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await transaction.sendOffsets({ consumerGroupId: groupId, topics: offsetsByTopic(offsets) });
-    } catch (error) {
-      if (attempt >= 50 || !coordinatorMoving.has(protocolType(error) ?? '')) throw error;
-      await sleep(100);
-    }
+/** Fails when the work is not done by a machine time; what it still does then belongs to a transaction that nobody ends. */
+async function before<T>(deadline: number, work: Promise<T>): Promise<T> {
+  const timer = new AbortController();
+  const late = sleep(Math.max(0, deadline - machineMs()), timer.signal).then((): never => {
+    throw new Error('the broker did not take it within the time-out of the transaction');
+  });
+  late.catch(() => undefined);
+  work.catch(() => undefined);
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    timer.abort();
   }
+}
+
+/** kafkajs repeats only some of the faults that pass here; asking twice does no harm. */
+function sendOffsets(transaction: Transaction, { groupId, offsets }: OffsetCommit, deadline: number): Promise<void> {
+  const topics = offsetsByTopic(offsets);
+  return withPatience(() => transaction.sendOffsets({ consumerGroupId: groupId, topics }), deadline - machineMs());
 }
 
 /** Offsets grouped by topic, as kafkajs takes them. */
