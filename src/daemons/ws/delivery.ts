@@ -10,7 +10,7 @@ import { codeOf, type TorghutError } from '../../lib/service/errors.ts';
 import type { Journal } from './journal.ts';
 import { Lane } from './lane.ts';
 import type { WsMetrics } from './metrics.ts';
-import { type Outgoing, Publisher } from './publisher.ts';
+import { type Outgoing, Publisher, type Slot } from './publisher.ts';
 import { RecordMaker, type Slots } from './records.ts';
 import { SpoolFifo } from './spoolFifo.ts';
 import type { WsConfig } from './variables.ts';
@@ -50,12 +50,22 @@ export function createDelivery(options: {
     if (isCounted(slot.topic)) for (const [channel, count] of slot.counts) add(channel, count);
   }
   const onDurable = (records: readonly Outgoing[]) => {
-    const perTopic = new Map<string, number>();
+    // By slot and channel first: a commit holds thousands of records of a few kinds.
+    const perSlot = new Map<Slot, Map<string | undefined, number>>();
     for (const { slot, counted } of records) {
-      perTopic.set(slot.topic, (perTopic.get(slot.topic) ?? 0) + 1);
-      if (counted !== undefined && isCounted(slot.topic)) add(counted, 1);
+      let counts = perSlot.get(slot);
+      if (counts === undefined) {
+        counts = new Map();
+        perSlot.set(slot, counts);
+      }
+      counts.set(counted, (counts.get(counted) ?? 0) + 1);
     }
-    for (const [topic, count] of perTopic) metrics.produced.inc({ topic }, count);
+    for (const [{ topic }, counts] of perSlot) {
+      for (const [counted, count] of counts) {
+        metrics.produced.inc({ topic }, count);
+        if (counted !== undefined && isCounted(topic)) add(counted, count);
+      }
+    }
   };
   const publisher = new Publisher({
     writer: options.writer,

@@ -52,6 +52,8 @@ export interface GapTotals {
   unrepaired: number;
 }
 
+/** Market ms between two observations of the lag: one costs as much as ten messages. */
+const LAG_INTERVAL_MS = 10;
 /** Quotes that REST gave are expected on the stream this long after the repair (machine ms). */
 const OWED_MS = 3_000;
 
@@ -67,6 +69,7 @@ export class Forwarder {
   #lastLagMs: number | undefined;
   #lastDataMs = 0;
   #sample = 0;
+  #observedMs = 0;
 
   constructor(options: ForwarderOptions) {
     this.#options = options;
@@ -109,7 +112,8 @@ export class Forwarder {
     this.#sample += 1;
     if ((this.#sample & 15) === 0) {
       this.#lastLagMs = nowMs - time.ms;
-      if (message.type === 't' || message.type === 'q') {
+      if ((message.type === 't' || message.type === 'q') && nowMs - this.#observedMs >= LAG_INTERVAL_MS) {
+        this.#observedMs = nowMs;
         metrics.lagMs.observe({ feed: this.#options.feed, channel }, Math.max(0, this.#lastLagMs));
       }
     }

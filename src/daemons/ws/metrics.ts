@@ -33,7 +33,7 @@ export function createWsMetrics(): WsMetrics {
     registry,
     lagMs: new Histogram({
       name: name('market_data_lag_ms'),
-      help: 'market ms from the event to our receipt, live messages (one in 16)',
+      help: 'market ms from the event to our receipt, live messages (a sample)',
       labelNames: ['feed', 'channel'],
       buckets: [1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 60_000],
       registers,

@@ -27,9 +27,9 @@ export interface Outgoing {
   value: Buffer;
   timestampMs: number;
   /** Channel under which the record counts as a provider message; absent for our own records. */
-  counted?: string;
+  counted?: string | undefined;
   /** Provider time (ms) when the record proves that everything sent before it was accepted: trades and quotes. */
-  markMs?: number;
+  markMs?: number | undefined;
   /** Further headers. */
   headers?: Record<string, string>;
   onDurable?: () => void;
@@ -49,6 +49,8 @@ export interface PublisherOptions {
   onFatal(error: TorghutError): void;
 }
 
+/** Commits' worth of waiting records from which on the reader rests; it goes on when one is left. */
+const CONGESTED_COMMITS = 3;
 /** Machine ms without a durable commit after which records count as stuck. */
 const STUCK_MS = 1_000;
 
@@ -74,6 +76,7 @@ export class Publisher {
   #timer: NodeJS.Timeout | undefined;
   #isCommitting = false;
   #isDead = false;
+  #isCongested = false;
   #failures = 0;
   #given = 0;
   #durable = 0;
@@ -101,6 +104,16 @@ export class Publisher {
   get isStuck(): boolean {
     if (this.#bytes > this.#options.maxBytes) return true;
     return this.#oldestMs !== undefined && machineMs() - this.#oldestMs > STUCK_MS;
+  }
+
+  /**
+   * More waits than a few commits take, and the log works: the reader rests until it is worked off, so that a burst stays in
+   * the socket's buffers and not in our memory. A stuck log is another matter: then reading goes on, into the spool.
+   */
+  get isCongested(): boolean {
+    if (this.#isCongested) this.#isCongested = this.#waiting.length > this.#options.commitRecords;
+    else this.#isCongested = this.#waiting.length > CONGESTED_COMMITS * this.#options.commitRecords;
+    return this.#isCongested && this.#failures === 0 && !this.isStuck;
   }
 
   enqueue(record: Outgoing): void {

@@ -12,6 +12,7 @@ import type { EventTime } from '../../lib/market/eventTime.ts';
 import { barContent, RecentSet, tradeIdentity } from '../../lib/market/identity.ts';
 import type { Clock } from '../../lib/service/clock.ts';
 import type { Outgoing, Slot } from './publisher.ts';
+import { createValueSlab } from './value-slab.ts';
 
 /** Channel of each message type that is forwarded. */
 export const channelOfType: Readonly<Record<string, Channel>> = {
@@ -104,6 +105,7 @@ export class RecordMaker {
   readonly #slots: Slots;
   readonly #envelopes: EnvelopeWriter;
   readonly #clock: Clock;
+  readonly #valueOf = createValueSlab();
 
   constructor(slots: Slots, envelopes: EnvelopeWriter, clock: Clock) {
     this.#slots = slots;
@@ -162,11 +164,11 @@ export class RecordMaker {
       payload = withMembers(payload, '"component":"market_status"');
     }
     const partition = this.#slots.partitionOf(message.symbol);
-    const counter = counterOfChannel[channel];
+    const nowMs = this.#clock.nowMs();
     return {
       slot: this.#slots.of(role ?? roleOfChannel(channel), partition),
       key: message.symbol,
-      value: Buffer.from(
+      value: this.#valueOf(
         this.#envelopes.market({
           channel,
           symbol: message.symbol,
@@ -175,13 +177,13 @@ export class RecordMaker {
           payload,
           source,
           isFinal: channel !== 'updatedBars',
+          nowMs,
         }),
-        'utf8',
       ),
-      timestampMs: this.#clock.nowMs(),
+      timestampMs: nowMs,
       // Only what the provider sends in order proves that the rest was read: not bars, corrections or cancels.
-      ...(role === undefined && (channel === 'trades' || channel === 'quotes') ? { markMs: time.ms } : {}),
-      ...(counter === undefined ? {} : { counted: counter }),
+      markMs: role === undefined && (channel === 'trades' || channel === 'quotes') ? time.ms : undefined,
+      counted: counterOfChannel[channel],
     };
   }
 }

@@ -212,6 +212,7 @@ async function start(
     status,
     deadLetters,
     metrics,
+    isCongested: () => publisher.isCongested,
     onUp: () => silence.begin(clock.nowNs()),
     onLost: () => {
       reconnects += 1;

@@ -46,6 +46,8 @@ export interface StreamParts {
   status: StatusReporter;
   deadLetters: DeadLetters;
   metrics: WsMetrics;
+  /** Does more wait for the log than a moment's work, while the log works? */
+  isCongested(): boolean;
   /** The market stream delivers completely from now on. */
   onUp(): void;
   onLost(): void;
@@ -74,6 +76,7 @@ export function createStreams(parts: StreamParts): { market: MarketStream; order
     pingMs: config.pingMs,
     readIdleMs: config.ALPACA_MARKET_DATA_READ_IDLE_TIMEOUT_MS,
     isSessionActive: () => isFeedActive(feed, clock),
+    isCongested: parts.isCongested,
     onState: (change) => {
       forwarder.onState(change);
       if (isUp(change.to) && !isUp(change.from)) parts.onUp();

@@ -42,6 +42,8 @@ export interface MarketStreamOptions {
   /** Market ms without a data frame after which a socket that answers pings counts as mute, while `isSessionActive`. */
   readIdleMs: number;
   isSessionActive(): boolean;
+  /** Should the socket rest for a moment, because its messages are not yet worked off? */
+  isCongested?(): boolean;
   onState(change: StateChange): void;
   onMessage(message: ScannedMessage): void;
   /** A frame that could not be read; the session ends, and what it held is a gap. */
@@ -78,6 +80,7 @@ export function createMarketStream(options: MarketStreamOptions): MarketStream {
       let retryTimer: NodeJS.Timeout | undefined;
       let lastDataNs = options.clock.nowNs();
       let lastDataMs = machineMs();
+      let isDataFrame = false;
       let lastAcknowledged: Record<string, unknown> = {};
 
       const authTimer = setTimeout(() => {
@@ -166,8 +169,7 @@ export function createMarketStream(options: MarketStreamOptions): MarketStream {
           case 'subscription':
             return onAcknowledged(message.raw);
           default:
-            lastDataNs = options.clock.nowNs();
-            lastDataMs = machineMs();
+            isDataFrame = true;
             options.onMessage(message);
         }
       };
@@ -180,6 +182,7 @@ export function createMarketStream(options: MarketStreamOptions): MarketStream {
         pongTimeoutMs: options.pongTimeoutMs,
         connectTimeoutMs: options.authTimeoutMs,
         onOpen: () => undefined,
+        ...(options.isCongested ? { isCongested: options.isCongested } : {}),
         onFrame: (data, isBinary) => {
           let text: string;
           const first = data[0];
@@ -191,7 +194,12 @@ export function createMarketStream(options: MarketStreamOptions): MarketStream {
             options.onBadFrame('msgpack', data.toString('base64'), (error as Error).message);
             return fail('alpaca_protocol', 'a frame that is no MessagePack');
           }
+          isDataFrame = false;
           const fault = scanFrame(text, onMessage);
+          if (isDataFrame) {
+            lastDataNs = options.clock.nowNs();
+            lastDataMs = machineMs();
+          }
           if (fault) {
             options.onBadFrame('json', text, `${fault.reason} at ${fault.at}`);
             fail('alpaca_protocol', 'a frame that is no JSON');

@@ -26,6 +26,8 @@ export interface WatchedSocketOptions {
   connectTimeoutMs: number;
   onOpen(): void;
   onFrame(data: Buffer, isBinary: boolean): void;
+  /** Should reading stop for a moment, because what was handed over is not yet worked off? Asked after each frame. */
+  isCongested?(): boolean;
   /** A ping was answered: everything the peer sent before it has been handed over. @param sentNs market time of sending */
   onPong?(sentNs: bigint): void;
   onEnd(end: SocketEnd): void;
@@ -39,6 +41,13 @@ export interface WatchedSocket {
   /** Closes with code 1000 and waits up to `waitMs` machine ms for the peer. */
   close(waitMs: number): Promise<void>;
 }
+
+/**
+ * Longest time that reading stops at a stretch (machine ms): pongs and the peer's pings lie behind the data, and a reader that
+ * stays slow has to spool rather than to be cut off.
+ */
+const MAX_PAUSE_MS = 250;
+const PAUSE_STEP_MS = 1;
 
 const joined = (data: RawData): Buffer =>
   Buffer.isBuffer(data) ? data : Array.isArray(data) ? Buffer.concat(data) : Buffer.from(data);
@@ -78,6 +87,22 @@ export function openSocket(options: WatchedSocketOptions): WatchedSocket {
     if (socket.readyState === WebSocket.OPEN) socket.ping(clock.nowNs().toString());
   };
 
+  let isPaused = false;
+  const pauseWhileCongested = () => {
+    isPaused = true;
+    const sinceMs = machineMs();
+    socket.pause();
+    const look = () => {
+      if (!ended && options.isCongested?.() && machineMs() - sinceMs < MAX_PAUSE_MS) {
+        setTimeout(look, PAUSE_STEP_MS);
+        return;
+      }
+      isPaused = false;
+      socket.resume();
+    };
+    setTimeout(look, PAUSE_STEP_MS);
+  };
+
   socket.on('open', () => {
     lastPongMs = machineMs();
     lastPingMs = lastPongMs;
@@ -85,7 +110,9 @@ export function openSocket(options: WatchedSocketOptions): WatchedSocket {
     if (!ended) options.onOpen();
   });
   socket.on('message', (data, isBinary) => {
-    if (!ended) options.onFrame(joined(data), isBinary);
+    if (ended) return;
+    options.onFrame(joined(data), isBinary);
+    if (!isPaused && !ended && options.isCongested?.()) pauseWhileCongested();
   });
   socket.on('pong', (payload) => {
     lastPongMs = machineMs();

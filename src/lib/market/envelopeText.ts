@@ -41,6 +41,8 @@ export interface MarketRecordFields {
   payload: string;
   source: 'ws' | 'rest';
   isFinal: boolean;
+  /** Market ms of our receipt; now when absent. */
+  nowMs?: number;
 }
 
 export interface EnvelopeWriter {
@@ -75,8 +77,7 @@ export function createEnvelopeWriter(options: { feed: string; clock: Clock; last
 
   let nowMs = -1;
   let nowText = '';
-  const ingestTs = () => {
-    const ms = clock.nowMs();
+  const ingestTs = (ms = clock.nowMs()) => {
     if (ms !== nowMs) {
       nowMs = ms;
       nowText = formatTimestampNs(BigInt(ms) * 1_000_000n);
@@ -104,15 +105,42 @@ export function createEnvelopeWriter(options: { feed: string; clock: Clock; last
   };
   const tail = `,"producer_epoch":${producerEpochMs}}`;
 
-  const market = (fields: MarketRecordFields): string => {
-    const session = fields.session === null ? 'null' : `"${fields.session}"`;
-    return (
-      `{"ingest_ts":"${ingestTs()}","event_ts":"${fields.eventTs}","feed":${feedText},"channel":"${fields.channel}",` +
-      `"symbol":${symbolText(fields.symbol)},"seq":${nextSeq()},"payload":${fields.payload},"account_label":null,` +
-      `"is_final":${fields.isFinal},"source":"${fields.source}","window":null,"version":2,"provider":"alpaca",` +
-      `"market_session":${session},"delay_class":${delayText(fields.channel)}${tail}`
-    );
+  // What stands between event time and sequence, and behind the payload, takes few values: long strings made of many parts
+  // are what costs here.
+  const middles = new Map<Channel, Map<string, string>>();
+  const middleOf = (channel: Channel, symbol: string) => {
+    let ofChannel = middles.get(channel);
+    if (ofChannel === undefined) {
+      ofChannel = new Map();
+      middles.set(channel, ofChannel);
+    }
+    let found = ofChannel.get(symbol);
+    if (found === undefined) {
+      found = `","feed":${feedText},"channel":"${channel}","symbol":${symbolText(symbol)},"seq":`;
+      if (ofChannel.size > 20_000) ofChannel.clear();
+      ofChannel.set(symbol, found);
+    }
+    return found;
   };
+  const ends: { fields: MarketRecordFields; text: string }[] = [];
+  const endOf = (fields: MarketRecordFields) => {
+    for (const { fields: known, text } of ends) {
+      if (known.channel !== fields.channel || known.session !== fields.session) continue;
+      if (known.isFinal === fields.isFinal && known.source === fields.source) return text;
+    }
+    const session = fields.session === null ? 'null' : `"${fields.session}"`;
+    const text =
+      `,"account_label":null,"is_final":${fields.isFinal},"source":"${fields.source}","window":null,"version":2,` +
+      `"provider":"alpaca","market_session":${session},"delay_class":${delayText(fields.channel)}${tail}`;
+    if (ends.length >= 32) ends.length = 0;
+    ends.push({ fields: { ...fields, payload: '' }, text });
+    return text;
+  };
+
+  const market = (fields: MarketRecordFields): string =>
+    `{"ingest_ts":"${ingestTs(fields.nowMs)}","event_ts":"${fields.eventTs}${middleOf(fields.channel, fields.symbol)}` +
+    `${nextSeq()},"payload":${fields.payload}${endOf(fields)}`;
+
   return {
     producerEpochMs,
     nextSeq,

@@ -19,7 +19,8 @@ interface Minute {
   session: MarketSession;
 }
 
-const MAX_MINUTES = 256;
+/** More than a day has: a repair reads far apart from the stream. */
+const MAX_MINUTES = 2_048;
 const minutes = new Map<string, Minute | undefined>();
 
 let lastPrefix = '';

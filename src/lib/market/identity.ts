@@ -64,12 +64,15 @@ export class RecentSet {
 
   /** @returns false when the key was there already */
   add(key: string): boolean {
-    if (this.has(key)) return false;
-    if (this.#young.size >= this.#capacity && !this.hold) {
-      this.#old = this.#young;
-      this.#young = new Set();
-    }
+    if (this.#old.size > 0 && this.#old.has(key)) return false;
+    const before = this.#young.size;
     this.#young.add(key);
+    if (this.#young.size === before) return false;
+    if (before >= this.#capacity && !this.hold) {
+      this.#old = this.#young;
+      this.#young = new Set([key]);
+      this.#old.delete(key);
+    }
     return true;
   }
 
