@@ -223,3 +223,12 @@ export function ownClockFile(path: string, startNs: bigint, speed: number): Cloc
 export function openClock(setting: string | undefined): Clock {
   return setting === undefined || setting === '' || setting === 'system' ? systemClock() : virtualClock(setting);
 }
+
+/**
+ * Market now of a run for somebody who only looks, also when nothing of it is running: its clock file where it has one, the
+ * wall clock otherwise. Nanoseconds.
+ */
+export function marketNowOfHome(clockPath: string | undefined): bigint {
+  const state = clockPath === undefined ? undefined : readClockFile(clockPath);
+  return state ? marketAt(state, machineNs()) : systemClock().nowNs();
+}

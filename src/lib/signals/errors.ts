@@ -2,7 +2,7 @@
  * What an error of the signal store means for the one who writes or reads it (spec ta 4.5).
  * The client's error class differs between package copies, so only its `code` is looked at.
  */
-import { codeOf, describeError, TorghutError, unreachableError } from '../service/errors.ts';
+import { codeOf, describeError, exitCode, TorghutError, unreachableError } from '../service/errors.ts';
 
 /**
  * `retry`: it passes by itself. `halt`: the store cannot take rows until somebody acts (disk full): keep the rows and probe.
@@ -56,4 +56,19 @@ export function storeError(error: unknown): TorghutError {
 /** What an operator's command throws: our own errors and mistakes in the program as they are, the store's by their meaning. */
 export function storeFailure(error: unknown): unknown {
   return codeOf(error) === undefined ? error : storeError(error);
+}
+
+/** For a diagnosis: a store that cannot be asked leaves the question open (exit 11); a user's mistake stays one. */
+export function undetermined(error: unknown): unknown {
+  const known = storeFailure(error);
+  if (!(known instanceof TorghutError) || known.exitCode === exitCode.usage) return known;
+  const { code, what, why, next } = known;
+  return new TorghutError({
+    code,
+    what,
+    ...(why === undefined ? {} : { why }),
+    ...(next === undefined ? {} : { next }),
+    exitCode: exitCode.cannotDetermine,
+    cause: error,
+  });
 }

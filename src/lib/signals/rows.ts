@@ -79,13 +79,34 @@ export function timeText(ms: number): string {
   return new Date(ms).toISOString().slice(0, 23).replace('T', ' ');
 }
 
+/**
+ * The columns of a record as they stand in its table, times as text; where it came from (`src_*`, `stored_at`) is not among them.
+ * @throws ZodError when it is not a record of this version
+ */
+export function columnsOf(value: unknown, kind: 'bar' | 'signal'): Record<string, unknown> & { event_ms: number } {
+  const parsed = kind === 'bar' ? barSchema.parse(value) : signalSchema.parse(value);
+  const { event_ts, ingest_ts, window_start, window_end, ...rest } = parsed;
+  const columns: Record<string, unknown> & { event_ms: number } = {
+    ...rest,
+    event_ts: timeText(event_ts),
+    event_ms: event_ts,
+    ingest_ts: timeText(ingest_ts),
+    window_start: window_start === null ? null : timeText(window_start),
+    window_end: window_end === null ? null : timeText(window_end),
+  };
+  if ('unpriced' in columns) {
+    columns.unpriced_count = columns.unpriced;
+    delete columns.unpriced;
+  }
+  return columns;
+}
+
 /** @throws `ta_record_invalid` (exit 4) */
 export function rowOfRecord(record: LogRecord, kind: 'bar' | 'signal'): StoreRow {
   const place = `${record.topic} partition ${record.partition} offset ${record.offset}`;
-  let parsed: z.infer<typeof barSchema> | z.infer<typeof signalSchema>;
+  let columns: ReturnType<typeof columnsOf>;
   try {
-    const value: unknown = JSON.parse((record.value ?? Buffer.alloc(0)).toString('utf8'));
-    parsed = kind === 'bar' ? barSchema.parse(value) : signalSchema.parse(value);
+    columns = columnsOf(JSON.parse((record.value ?? Buffer.alloc(0)).toString('utf8')), kind);
   } catch (error) {
     throw refusedError({
       code: 'ta_record_invalid',
@@ -95,26 +116,14 @@ export function rowOfRecord(record: LogRecord, kind: 'bar' | 'signal'): StoreRow
       cause: error,
     });
   }
-  const { event_ts, ingest_ts, window_start, window_end, ...rest } = parsed;
-  const row: Record<string, unknown> = {
-    ...rest,
-    event_ts: timeText(event_ts),
-    ingest_ts: timeText(ingest_ts),
-    window_start: window_start === null ? null : timeText(window_start),
-    window_end: window_end === null ? null : timeText(window_end),
-    src_partition: record.partition,
-    src_offset: record.offset.toString(),
-  };
-  if ('unpriced' in row) {
-    row.unpriced_count = row.unpriced;
-    delete row.unpriced;
-  }
+  const { event_ms, ...row } = columns;
+  const source = { src_partition: record.partition, src_offset: record.offset.toString() };
   return {
     kind,
     partition: record.partition,
     offset: record.offset,
-    runId: parsed.run_id,
-    eventMs: event_ts,
-    head: JSON.stringify(row).slice(0, -1),
+    runId: String(columns.run_id),
+    eventMs: event_ms,
+    head: JSON.stringify({ ...row, ...source }).slice(0, -1),
   };
 }
