@@ -15,7 +15,7 @@ import { describeError, exitCode, TorghutError } from '../../lib/service/errors.
 import { announceService, findService, homePaths, type ServiceName, withdrawService } from '../../lib/service/home.ts';
 import type { Lifecycle } from '../../lib/service/lifecycle.ts';
 import { machineMs, sleep } from '../../lib/service/machine.ts';
-import { openDashboard, type RunningDashboard } from './dashboard.ts';
+import { Display } from './display.ts';
 import { finishRun, runOutNs } from './finish.ts';
 import { FreeSpace } from './free-space.ts';
 import { govern, tradeToRowLagMs } from './governor.ts';
@@ -24,7 +24,6 @@ import { accountProfile, type ChildProfile, describeProfile, simulatorProfile } 
 import { type Restart, type RunFile, writeRunFile } from './run-file.ts';
 import { withSignalStore, writeSummary } from './summary.ts';
 import { Supervisor } from './supervisor.ts';
-import { plainLine, type ViewInput } from './view.ts';
 import { Watch } from './watch.ts';
 
 export interface UpOptions {
@@ -71,17 +70,16 @@ class UpRun {
   private fatal: string | undefined;
   private readonly space: FreeSpace;
   private spaceWarning: string | undefined;
-  private dashboard: RunningDashboard | undefined;
-  private readonly closes = new Map<string, number[]>();
+  private readonly display: Display;
   /** What the children inherit; with our own simulator nothing that points elsewhere. */
   private readonly environment: NodeJS.ProcessEnv;
-  private rates: Record<string, number> = {};
 
   constructor(options: UpOptions) {
     this.options = options;
     this.earlierSeconds = options.run.wall_seconds;
     this.environment = childEnvironment(options.simulatorArgs !== undefined);
     this.watch = new Watch(options.home, (name, url) => this.supervisor.keepPort(name, url));
+    this.display = new Display(options.show === 'screen');
     this.space = new FreeSpace(options.home, options.log);
     this.supervisor = new Supervisor({
       home: options.home,
@@ -108,7 +106,7 @@ class UpRun {
     run.stopped_cleanly = false;
     writeRunFile(home, run);
     lifecycle.onClose('children', async () => {
-      this.dashboard?.close();
+      this.display.close();
       await this.supervisor.stop();
       run.stopped_cleanly = true;
       run.wall_seconds = this.wallSeconds();
@@ -197,31 +195,14 @@ class UpRun {
 
   private async followInput(): Promise<Record<string, unknown> | undefined> {
     const { lifecycle, exitAtEnd, speed } = this.options;
-    let lineAtMs = 0;
-    let ratesAtMs = machineMs();
-    let before: Record<string, number> = {};
     for (;;) {
       this.throwFatal();
       if (lifecycle.signal.aborted) return undefined;
       await this.watch.refresh(lifecycle.signal);
       const lagMs = tradeToRowLagMs(this.watch.snapshot, this.marketNowMs());
       if (this.clock) govern(this.clock, speed, lagMs);
-      const now = machineMs();
-      if (now - ratesAtMs >= 1_000) {
-        const counts = this.watch.snapshot.ws?.acknowledged ?? {};
-        this.rates = Object.fromEntries(
-          Object.entries(counts).map(([name, count]) => [
-            name,
-            ((count - (before[name] ?? count)) * 1000) / (now - ratesAtMs),
-          ]),
-        );
-        before = { ...counts };
-        ratesAtMs = now;
-        this.spaceWarning = this.space.check();
-        this.noteCloses();
-      }
-      this.show(lagMs, now - lineAtMs >= 5_000);
-      if (now - lineAtMs >= 5_000) lineAtMs = now;
+      this.spaceWarning = this.space.check();
+      this.show(lagMs);
       if (this.inputHasPassed()) {
         if (exitAtEnd) return this.finish();
         this.phase = 'the input has ended; the system goes on';
@@ -307,34 +288,22 @@ class UpRun {
     log.warn({ process: restart.process, cause: restart.cause, detail: restart.detail }, 'started again');
   }
 
-  private noteCloses(): void {
-    for (const bar of this.watch.snapshot.ta?.latest ?? []) {
-      const closes = this.closes.get(bar.symbol) ?? [];
-      closes.push(bar.c);
-      if (closes.length > 48) closes.shift();
-      this.closes.set(bar.symbol, closes);
-    }
-  }
-
-  private show(lagMs: number, isLineDue: boolean): void {
-    const { show, home, run, speed } = this.options;
-    const input: ViewInput = {
-      snapshot: this.watch.snapshot,
-      isUp: (name) => this.watch.isUp(name),
-      marketNowNs: BigInt(this.marketNowMs()) * 1_000_000n,
-      speed: this.clock?.speed ?? 1,
-      maximumSpeed: speed,
-      lagMs,
-      phase: this.spaceWarning ?? this.phase,
-      restarts: run.restarts,
-      rates: this.rates,
-      closes: this.closes,
-      home,
-    };
-    if (show === 'screen') {
-      if (this.dashboard) this.dashboard.draw(input);
-      else this.dashboard = openDashboard(input);
-    } else if (isLineDue) process.stderr.write(`${plainLine(input)}\n`);
+  private show(lagMs: number, isLineDue = false): void {
+    const { home, run, speed } = this.options;
+    this.display.show(
+      {
+        snapshot: this.watch.snapshot,
+        isUp: (name) => this.watch.isUp(name),
+        marketNowNs: BigInt(this.marketNowMs()) * 1_000_000n,
+        speed: this.clock?.speed ?? 1,
+        maximumSpeed: speed,
+        lagMs,
+        phase: this.spaceWarning ?? this.phase,
+        restarts: run.restarts,
+        home,
+      },
+      isLineDue,
+    );
   }
 }
 
