@@ -4,6 +4,41 @@ import { describeError, unreachableError } from '../../lib/service/errors.ts';
 import { findService } from '../../lib/service/home.ts';
 
 const TIMEOUT_MS = 5_000;
+/** A pass waits for the broker's lists and for look-ups. */
+const RECONCILE_TIMEOUT_MS = 120_000;
+
+const passSchema = z.looseObject({
+  changes: z.number(),
+  ordersSeen: z.number(),
+  fillsAdded: z.number(),
+  statesChanged: z.number(),
+  claimsResolved: z.number(),
+  adopted: z.number(),
+  unknownClaims: z.number(),
+  openOrders: z.number(),
+  findings: z.array(z.looseObject({ kind: z.string(), subject: z.string(), isPaging: z.boolean() })),
+});
+/** A reconcile pass as the daemon tells it. */
+export type DaemonPass = z.infer<typeof passSchema>;
+
+/** Asks the running daemon for one reconcile pass. @throws `trade_unreachable` (exit 3) */
+export async function askReconcile(url: string, sinceMs: number | undefined): Promise<DaemonPass> {
+  const target = new URL('/reconcile', url);
+  if (sinceMs !== undefined) target.searchParams.set('since_ms', String(sinceMs));
+  try {
+    const response = await fetch(target, { method: 'POST', signal: AbortSignal.timeout(RECONCILE_TIMEOUT_MS) });
+    if (!response.ok) throw new Error(`HTTP ${response.status}: ${(await response.text()).slice(0, 200)}`);
+    return passSchema.parse(await response.json());
+  } catch (error) {
+    throw unreachableError({
+      code: 'trade_unreachable',
+      what: 'the trade daemon did not reconcile',
+      why: describeError(error),
+      next: 'look at its log; with no daemon running the command leads the account itself',
+      cause: error,
+    });
+  }
+}
 
 /** @throws `trade_unreachable` (exit 3) */
 export async function readTradeStatus(options: {

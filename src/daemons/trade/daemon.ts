@@ -10,6 +10,7 @@ import { checkBrokerHost } from '../../lib/alpaca/trading-host.ts';
 import { migrate } from '../../lib/ledger/migrator.ts';
 import type { OrderLedger } from '../../lib/ledger/open.ts';
 import { openEventLog } from '../../lib/log/open.ts';
+import type { OrderDesk } from '../../lib/orders/contract.ts';
 import { type Clock, openClock } from '../../lib/service/clock.ts';
 import { loadConfig } from '../../lib/service/config.ts';
 import { describeError, TorghutError, usageError } from '../../lib/service/errors.ts';
@@ -54,11 +55,13 @@ export async function runTradeDaemon(options: TradeDaemonOptions): Promise<numbe
     const board = statusBoard(settings);
     const drain = new AbortController();
     let ledger: OrderLedger | undefined;
+    let desk: OrderDesk | undefined;
     const endpoint = await serveEndpoint(
       tradeEndpoint({
         board,
         clock,
         ledger: () => ledger,
+        desk: () => desk,
         drain: () => {
           board.draining = true;
           drain.abort();
@@ -104,6 +107,9 @@ export async function runTradeDaemon(options: TradeDaemonOptions): Promise<numbe
       random,
       onLedger: (now: OrderLedger | undefined) => {
         ledger = now;
+      },
+      onDesk: (now: OrderDesk | undefined) => {
+        desk = now;
       },
     };
     const ended = leadForEver(session, async () => {

@@ -1,10 +1,12 @@
 /**
- * The HTTP face of `torghut trade` (spec trading 7, first form): read-only but for POST /drain, loopback only.
+ * The HTTP face of `torghut trade` (spec trading 7, first form): read-only but for POST /drain and
+ * POST /reconcile, which are for this machine only.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { z } from 'zod';
 import type { DecisionRow, ExecutionRow } from '../../lib/ledger/contract.ts';
 import type { OrderLedger } from '../../lib/ledger/open.ts';
+import type { OrderDesk } from '../../lib/orders/contract.ts';
 import type { Clock } from '../../lib/service/clock.ts';
 import { describeError } from '../../lib/service/errors.ts';
 import { type DaemonEndpoint, sendJson } from '../../lib/service/http.ts';
@@ -17,6 +19,8 @@ export interface EndpointOptions {
   clock: Clock;
   /** The ledger of the present session; undefined between two. */
   ledger(): OrderLedger | undefined;
+  /** The order desk of the present session; undefined while this process does not lead. */
+  desk(): OrderDesk | undefined;
   drain(): void;
 }
 
@@ -31,6 +35,8 @@ const filterSchema = z.strictObject({
   since: z.iso.datetime({ offset: true }).optional(),
   limit: z.coerce.number().int().min(1).max(500).default(100),
 });
+
+const sinceSchema = z.coerce.number().int().min(0).optional();
 
 export function tradeEndpoint(options: EndpointOptions): DaemonEndpoint {
   const { board } = options;
@@ -80,6 +86,22 @@ export function tradeEndpoint(options: EndpointOptions): DaemonEndpoint {
     }
   };
 
+  /** One pass now, for `torghut trade reconcile`: it sends no order that this loop would not have sent anyway. */
+  const reconcile = async (request: IncomingMessage, response: ServerResponse, url: URL) => {
+    if (!isLoopback(request)) return refuseRemote(response);
+    const since = sinceSchema.safeParse(url.searchParams.get('since_ms') ?? undefined);
+    if (!since.success) {
+      return sendJson(response, 400, { error: { code: 'bad_request', message: 'since_ms is no time' } });
+    }
+    const desk = options.desk();
+    if (!desk) return sendJson(response, 409, { error: { code: 'not_leader', message: 'this process does not lead' } });
+    try {
+      sendJson(response, 200, await desk.reconcile(since.data));
+    } catch (error) {
+      sendJson(response, 503, { error: { code: 'reconcile_failed', message: describeError(error) } });
+    }
+  };
+
   return {
     isAlive: () => true,
     readiness: () => readinessJson(board),
@@ -110,18 +132,21 @@ export function tradeEndpoint(options: EndpointOptions): DaemonEndpoint {
           });
           return rows.map(executionJson);
         }),
+      'POST /reconcile': (request, response, url) => reconcile(request, response, url),
       'POST /drain': (request, response) => {
-        const from = request.socket.remoteAddress ?? '';
-        if (!/^(::ffff:)?127\.|^::1$/.test(from)) {
-          return sendJson(response, 403, {
-            error: { code: 'loopback_only', message: 'drain is for this machine only' },
-          });
-        }
+        if (!isLoopback(request)) return refuseRemote(response);
         options.drain();
         sendJson(response, 202, { draining: true, drained: board.drained });
       },
     },
   };
+}
+
+const isLoopback = (request: IncomingMessage): boolean =>
+  /^(::ffff:)?127\.|^::1$/.test(request.socket.remoteAddress ?? '');
+
+function refuseRemote(response: ServerResponse): void {
+  sendJson(response, 403, { error: { code: 'loopback_only', message: 'this is for this machine only' } });
 }
 
 const time = (ms: number | undefined) => (ms === undefined ? null : new Date(ms).toISOString());

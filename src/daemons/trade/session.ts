@@ -9,6 +9,7 @@ import { openTradingReads } from '../../lib/alpaca/trading-rest.ts';
 import type { Leadership } from '../../lib/ledger/contract.ts';
 import { type OrderLedger, openLedger } from '../../lib/ledger/open.ts';
 import type { EventLog } from '../../lib/log/port.ts';
+import type { OrderDesk } from '../../lib/orders/contract.ts';
 import { createOrderDesk } from '../../lib/orders/desk.ts';
 import { createOrderFirewall } from '../../lib/orders/firewall.ts';
 import { approveUnchanged } from '../../lib/review/reviewer.ts';
@@ -51,6 +52,8 @@ export interface SessionOptions {
   random: () => number;
   /** Tells the endpoint which ledger to read; undefined when it is gone. */
   onLedger(ledger: OrderLedger | undefined): void;
+  /** Tells the endpoint which desk to ask, once its claims are recovered; undefined when it is gone. */
+  onDesk(desk: OrderDesk | undefined): void;
 }
 
 /** Longest machine ms between two cycles on a virtual clock: its market time may stand still at the end of a run. */
@@ -164,6 +167,7 @@ async function lead(options: SessionOptions, ledger: OrderLedger, leadership: Le
   // Before the desk's own loop begins, so that no claim is looked at twice at once.
   const recovered = await desk.recover();
   if (recovered.claims > 0) log.warn({ ...recovered }, 'claims of an earlier process were resolved');
+  options.onDesk(desk);
   const noting = setInterval(note, 100);
   let deskFailure: unknown;
   const deskRun = desk.run(signal).catch((error: unknown) => {
@@ -218,6 +222,7 @@ async function lead(options: SessionOptions, ledger: OrderLedger, leadership: Le
     if (deskFailure !== undefined) throw deskFailure;
   } finally {
     ended.abort();
+    options.onDesk(undefined);
     clearInterval(noting);
     await deskRun;
     note();

@@ -22,6 +22,35 @@ function snapshotOf(row: Selectable<LedgerTables['position_snapshots']>): Omit<A
   };
 }
 
+/** Holds the account's controls until the end of the transaction; makes the row when there is none. @returns was it made? */
+export async function lockControls(
+  db: LedgerDb,
+  accountLabel: string,
+  why: { reason: string; actor: string; atMs: number },
+): Promise<boolean> {
+  const made = await db
+    .insertInto('trading_controls')
+    .values({
+      account_label: accountLabel,
+      kill_switch: false,
+      paused: false,
+      emergency_stop_reason: null,
+      live_armed_until: null,
+      reason: why.reason,
+      actor: why.actor,
+      updated_at: timeOf(why.atMs),
+    })
+    .onConflict((conflict) => conflict.doNothing())
+    .executeTakeFirst();
+  await db
+    .selectFrom('trading_controls')
+    .select('account_label')
+    .where('account_label', '=', accountLabel)
+    .forUpdate()
+    .executeTakeFirstOrThrow();
+  return made.numInsertedOrUpdatedRows === 1n;
+}
+
 export function accountRepository(db: LedgerDb): AccountWrites {
   const newest = (accountLabel: string) =>
     db
@@ -109,7 +138,10 @@ export function accountRepository(db: LedgerDb): AccountWrites {
       return true;
     },
     setControls: async (accountLabel, change, why) => {
-      const before = await controls(accountLabel);
+      // The row is locked before it is read: the loop that latches a stop and an operator who sets a switch must not undo
+      // each other.
+      const isNew = await lockControls(db, accountLabel, why);
+      const before = isNew ? { accountLabel, killSwitch: false, paused: false } : await controls(accountLabel);
       const after: TradingControls = defined({
         accountLabel,
         killSwitch: change.killSwitch ?? before.killSwitch,

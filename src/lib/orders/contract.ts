@@ -110,8 +110,11 @@ export interface OrderDesk {
    * The decision's status is written by the desk (submitted, rejected, blocked).
    */
   submit(order: ApprovedOrder): Promise<SubmitOutcome>;
-  /** One pass: orders, fills, claims, positions. Runs by itself inside `run` too; passes never overlap. */
-  reconcile(): Promise<ReconcileSummary>;
+  /**
+   * One pass: orders, fills, claims, positions. Runs by itself inside `run` too; passes never overlap.
+   * @param sinceMs market ms: list orders from a day before it at the latest, however recent the last pass was
+   */
+  reconcile(sinceMs?: number): Promise<ReconcileSummary>;
   /** Cancels our open orders one by one and waits for their final state (machine ms limit). Foreign orders stay. */
   cancelOpenOrders(reason: string, limitMs?: number): Promise<CancelSummary>;
   /** Refuses further submits with `draining`. */

@@ -91,10 +91,10 @@ export function createOrderDesk(options: OrderDeskOptions): OrderDesk {
   let unknownClaims = 0;
   let last: { summary?: ReconcileSummary; error?: string } = {};
 
-  const reconcile = () =>
+  const reconcile = (sinceMs?: number) =>
     passes(async () => {
       try {
-        const summary = await reconciler.pass();
+        const summary = await reconciler.pass(sinceMs);
         last = { summary };
         openOrders = summary.openOrders;
         unknownClaims = summary.unknownClaims;

@@ -18,13 +18,14 @@ import { type FillReport, recordOrder } from './order-book.ts';
 import { noteFindings } from './settle.ts';
 import { resolveClaims } from './submit.ts';
 
-const DAY_MS = 86_400_000;
+export const DAY_MS = 86_400_000;
 /** How far back the first pass of a ledger looks (spec 4.6: backfill of 7 days). */
-const FIRST_PASS_MS = 7 * DAY_MS;
+export const FIRST_PASS_MS = 7 * DAY_MS;
 /** Kinds that a pass decides anew; the others stay until an operator has looked. */
 const passKinds = ['foreign_order', 'position_drift', 'fills_missing', 'missing_at_broker', 'unknown_status'] as const;
 
-function isUpToDate(execution: ExecutionRow, order: BrokerOrder): boolean {
+/** Does the ledger hold what the broker says of this order, fills included? */
+export function isUpToDate(execution: ExecutionRow, order: BrokerOrder): boolean {
   const updatedMs = order.updatedNs === undefined ? undefined : Number(order.updatedNs / 1_000_000n);
   return (
     execution.brokerStatus === order.status &&
@@ -36,7 +37,7 @@ function isUpToDate(execution: ExecutionRow, order: BrokerOrder): boolean {
 
 export interface Reconciler {
   /** One pass. @throws broker and ledger errors; what was already written stays, each order in its own transaction */
-  pass(): Promise<ReconcileSummary>;
+  pass(sinceMs?: number): Promise<ReconcileSummary>;
 }
 
 export function createReconciler(context: DeskContext): Reconciler {
@@ -74,7 +75,7 @@ export function createReconciler(context: DeskContext): Reconciler {
     return { findings, newSuspicions };
   };
 
-  const pass = async (): Promise<ReconcileSummary> => {
+  const pass = async (sinceMs: number | undefined): Promise<ReconcileSummary> => {
     const nowMs = context.clock.nowMs();
     const unsettled = await context.ledger.orderRead.executions.unsettled(accountLabel);
     const claims = await context.ledger.orderRead.claims.open(accountLabel);
@@ -83,6 +84,7 @@ export function createReconciler(context: DeskContext): Reconciler {
       earliestSubmission(unsettled) ?? nowMs,
       ...claims.map((claim) => claim.claimedAtMs),
       lastPass ?? nowMs - FIRST_PASS_MS + DAY_MS,
+      sinceMs ?? nowMs,
     );
     const orders = await listOrders(context, oldest - DAY_MS);
     crashPoint('reconcile.listed');
@@ -208,9 +210,9 @@ export function createReconciler(context: DeskContext): Reconciler {
   };
 
   return {
-    pass: async () => {
+    pass: async (sinceMs) => {
       try {
-        return await pass();
+        return await pass(sinceMs);
       } catch (error) {
         if (error instanceof TorghutError && error.code === 'broker_auth') context.flags.isBrokerAuthLatched = true;
         const atMs = context.clock.nowMs();
