@@ -39,6 +39,8 @@ export function createDelivery(options: {
   journal: Journal;
   metrics: WsMetrics;
   spoolFolder: string;
+  /** Each durable record that carries a provider message. */
+  onRecord(record: Outgoing): void;
   onFatal(error: TorghutError): void;
 }): Delivery {
   const { config, slots, metrics, log, envelopes } = options;
@@ -52,7 +54,9 @@ export function createDelivery(options: {
   const onDurable = (records: readonly Outgoing[]) => {
     // By slot and channel first: a commit holds thousands of records of a few kinds.
     const perSlot = new Map<Slot, Map<string | undefined, number>>();
-    for (const { slot, counted } of records) {
+    for (const record of records) {
+      const { slot, counted } = record;
+      if (counted !== undefined) options.onRecord(record);
       let counts = perSlot.get(slot);
       if (counts === undefined) {
         counts = new Map();

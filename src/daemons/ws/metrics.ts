@@ -23,6 +23,7 @@ export interface WsMetrics {
   spoolBytes: Gauge;
   activeSockets: Gauge<'feed'>;
   ready: Gauge;
+  gates: Gauge<'gate'>;
 }
 
 export function createWsMetrics(): WsMetrics {
@@ -120,5 +121,11 @@ export function createWsMetrics(): WsMetrics {
       registers,
     }),
     ready: new Gauge({ name: name('readyz_status'), help: '1 when ready', registers }),
+    gates: new Gauge({
+      name: name('readyz_gate_status'),
+      help: '1 when the gate is open',
+      labelNames: ['gate'],
+      registers,
+    }),
   };
 }

@@ -77,6 +77,7 @@ export class Publisher {
   #isCommitting = false;
   #isDead = false;
   #isCongested = false;
+  #lastErrorCode: string | undefined;
   #failures = 0;
   #given = 0;
   #durable = 0;
@@ -98,6 +99,11 @@ export class Publisher {
   /** Consecutive failed commits. */
   get failures(): number {
     return this.#failures;
+  }
+
+  /** Code of the last commit's error; undefined when it worked. */
+  get lastErrorCode(): string | undefined {
+    return this.#lastErrorCode;
   }
 
   /** Not durable for over a second, or over the bound: market data have to wait elsewhere. */
@@ -177,6 +183,7 @@ export class Publisher {
       try {
         await this.#options.writer.commit({ records });
         this.#failures = 0;
+        this.#lastErrorCode = undefined;
         let bytes = 0;
         for (const record of batch) bytes += record.value.length;
         this.#bytes -= bytes;
@@ -188,6 +195,7 @@ export class Publisher {
         return;
       } catch (error) {
         this.#failures += 1;
+        this.#lastErrorCode = codeOf(error) ?? 'unknown';
         this.#options.onCommit({ records: batch, ms: machineMs() - startMs, error });
         if (!canTryAgain(error)) {
           this.#isDead = true;

@@ -14,6 +14,7 @@ import { serveEndpoint } from '../../lib/service/http.ts';
 import { createLifecycle, type Lifecycle, runDaemon } from '../../lib/service/lifecycle.ts';
 import { createLogger, type Logger, registerSecret } from '../../lib/service/logging.ts';
 import { machineMs, sleep } from '../../lib/service/machine.ts';
+import { ChannelFreshness } from './channel-freshness.ts';
 import { createDeadLetters } from './deadLetters.ts';
 import { createDelivery } from './delivery.ts';
 import { createEndpoint } from './endpoint.ts';
@@ -26,6 +27,7 @@ import { Slots } from './records.ts';
 import { recover } from './recovery.ts';
 import { createSilenceCheck } from './silenceCheck.ts';
 import { createStatusReporter, HEARTBEAT_MS } from './statusReporter.ts';
+import { LoopWatch, StreamHealth } from './stream-health.ts';
 import { createStreams, isFeedActive } from './streams.ts';
 import { readLaneTail } from './tail.ts';
 import { ingestTopicSpecs, ingestTopics } from './topics.ts';
@@ -83,6 +85,11 @@ async function start(
   const recovered = await recover(eventLog, slots, names, left, account);
 
   const metrics = createWsMetrics();
+  const counters = config.ALPACA_MARKET_DATA_CHANNELS.map((name) => (name === 'updatedBars' ? 'updated_bars' : name));
+  const freshness = new ChannelFreshness(feed, config.symbols, counters);
+  const marketHealth = new StreamHealth(machineMs());
+  const ordersHealth = new StreamHealth(machineMs());
+  const loop = new LoopWatch(machineMs());
   const envelopes = createEnvelopeWriter({ feed, clock, lastSeq: recovered.lastSeq });
   const { publisher, records, lanes, acknowledged, spooledBytes } = createDelivery({
     config,
@@ -95,6 +102,7 @@ async function start(
     journal,
     metrics,
     spoolFolder,
+    onRecord: ({ counted, key, timestampMs, markMs }) => freshness.acked(counted ?? '', key ?? '', timestampMs, markMs),
     onFatal: (error) => lifecycle.stop(error.code, error.exitCode),
   });
   const rest = createMarketRest({
@@ -213,6 +221,9 @@ async function start(
     deadLetters,
     metrics,
     isCongested: () => publisher.isCongested,
+    freshness,
+    marketHealth,
+    ordersHealth,
     onUp: () => silence.begin(clock.nowNs()),
     onLost: () => {
       reconnects += 1;
@@ -222,8 +233,12 @@ async function start(
     createEndpoint({
       runId: env.TORGHUT_RUN_ID ?? 'live',
       symbols: config.symbols,
-      market,
-      orders,
+      feed,
+      clock,
+      market: marketHealth,
+      orders: orders === undefined ? undefined : ordersHealth,
+      freshness,
+      loop,
       publisher,
       forwarder,
       lanes,
@@ -249,6 +264,7 @@ async function start(
       if (orders) status.heartbeat(orderComponent);
     }, HEARTBEAT_MS),
     setInterval(() => {
+      loop.beat(machineMs());
       metrics.queueBytes.set(publisher.queuedBytes);
       metrics.spoolBytes.set(spooledBytes());
       for (const [channel, count] of Object.entries(forwarder.received)) {

@@ -5,12 +5,15 @@ import { createMarketStream, type MarketStream } from '../../lib/alpaca/marketSt
 import { createOrderStream, type OrderStream } from '../../lib/alpaca/orderStream.ts';
 import { sessionOf } from '../../lib/market/calendar.ts';
 import type { Clock } from '../../lib/service/clock.ts';
+import { machineMs } from '../../lib/service/machine.ts';
+import type { ChannelFreshness } from './channel-freshness.ts';
 import type { DeadLetters } from './deadLetters.ts';
 import type { Forwarder } from './forwarder.ts';
 import type { WsMetrics } from './metrics.ts';
 import type { OrderEvents } from './orderEvents.ts';
 import type { ProgressTeller } from './progress.ts';
 import type { StatusReporter } from './statusReporter.ts';
+import type { StreamHealth } from './stream-health.ts';
 import type { WsConfig } from './variables.ts';
 
 /** Machine ms between pings on the order stream, which carries no progress. */
@@ -48,6 +51,9 @@ export interface StreamParts {
   metrics: WsMetrics;
   /** Does more wait for the log than a moment's work, while the log works? */
   isCongested(): boolean;
+  freshness: ChannelFreshness;
+  marketHealth: StreamHealth;
+  ordersHealth: StreamHealth;
   /** The market stream delivers completely from now on. */
   onUp(): void;
   onLost(): void;
@@ -78,11 +84,22 @@ export function createStreams(parts: StreamParts): { market: MarketStream; order
     isSessionActive: () => isFeedActive(feed, clock),
     isCongested: parts.isCongested,
     onState: (change) => {
+      parts.marketHealth.onState(change, machineMs());
       forwarder.onState(change);
-      if (isUp(change.to) && !isUp(change.from)) parts.onUp();
+      if (isUp(change.to) && !isUp(change.from)) {
+        parts.freshness.up(clock.nowMs());
+        parts.onUp();
+      } else if (isUp(change.from) && !isUp(change.to)) {
+        parts.freshness.down();
+      }
       if (change.end) parts.onLost();
     },
-    onMessage: (message) => forwarder.onMessage(message),
+    onMessage: (message) => {
+      if (message.type === 's') {
+        parts.freshness.status(message.symbol, (JSON.parse(message.raw) as { sc?: unknown }).sc);
+      }
+      forwarder.onMessage(message);
+    },
     onBadFrame: (reason, text, detail) => deadLetters.write(reason, text, detail, ''),
     onPong: (sentNs) => progress.proven(sentNs),
     onNotice: (errorClass, code, message) => {
@@ -96,6 +113,7 @@ export function createStreams(parts: StreamParts): { market: MarketStream; order
     url: config.ALPACA_TRADE_STREAM_URL,
     pingMs: ORDER_PING_MS,
     onState: (change) => {
+      parts.ordersHealth.onState(change, machineMs());
       log[change.end ? 'warn' : 'info']({ from: change.from, to: change.to, ...change.end }, 'order stream');
       if (change.end) metrics.connectErrors.inc({ stream: 'orders', error_class: change.end.errorClass });
       if (change.to === 'ready') metrics.connects.inc({ stream: 'orders' });

@@ -15,6 +15,8 @@ export interface StateChange {
   /** Failed attempts in a row. */
   attempt: number;
   end?: SocketEnd;
+  /** Machine ms until the next attempt, with `end`. */
+  retryMs?: number;
   /** Symbol-channel pairs that were asked for and not granted. */
   missing?: ReadonlyMap<MarketChannel, ReadonlySet<string>>;
 }
@@ -66,8 +68,9 @@ export function createReconnecting(options: ReconnectOptions): {
         const end = await options.session(connection, signal);
         if (signal.aborted) break;
         attempt = upSinceMs !== undefined && machineMs() - upSinceMs >= STABLE_MS ? 1 : attempt + 1;
-        connection.go({ kind: 'failed', errorClass: end.errorClass }, { end });
-        await sleep(retryDelayMs(end.errorClass, attempt, options.retry), signal);
+        const retryMs = retryDelayMs(end.errorClass, attempt, options.retry);
+        connection.go({ kind: 'failed', errorClass: end.errorClass }, { end, retryMs });
+        await sleep(retryMs, signal);
       }
       drain();
     },

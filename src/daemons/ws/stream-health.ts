@@ -1,0 +1,85 @@
+/**
+ * What the life of a stream says about health (spec ingest 4.1): the class of its last failure, when it was last up, and
+ * whether a restart could cure it. Machine time throughout.
+ * Guarantee: authentication, entitlement, symbol limits, the log and silence never ask for a restart, which would not cure them.
+ */
+import { type ConnectionState, isUp } from '../../lib/alpaca/connectionState.ts';
+import type { StateChange } from '../../lib/alpaca/reconnect.ts';
+import type { StreamErrorClass } from '../../lib/alpaca/streamErrors.ts';
+
+/** Machine ms after which each fault counts. */
+export const STALLED_LOOP_MS = 30_000;
+export const FORGOTTEN_MS = 120_000;
+export const CURABLE_MS = 600_000;
+
+const curableClasses: ReadonlySet<StreamErrorClass> = new Set(['unknown', 'alpaca_406_second_connection']);
+
+export class StreamHealth {
+  state: ConnectionState = 'disconnected';
+  lastErrorClass: StreamErrorClass | undefined;
+  lastErrorCode: number | undefined;
+  attempt = 0;
+  /** Symbols asked for and not granted, by channel. */
+  missing: Record<string, string[]> = {};
+  #dueMs: number;
+  #curableSinceMs: number | undefined;
+
+  constructor(machineNowMs: number) {
+    this.#dueMs = machineNowMs;
+  }
+
+  onState(change: StateChange, machineNowMs: number): void {
+    this.state = change.to;
+    this.attempt = change.attempt;
+    // A wait for the next attempt is no standstill.
+    this.#dueMs = machineNowMs + (change.retryMs ?? 0);
+    if (change.missing !== undefined) {
+      this.missing = Object.fromEntries([...change.missing].map(([channel, symbols]) => [channel, [...symbols]]));
+    }
+    if (isUp(change.to)) {
+      this.#curableSinceMs = undefined;
+      this.lastErrorClass = undefined;
+      this.lastErrorCode = undefined;
+    } else if (change.end) {
+      this.lastErrorClass = change.end.errorClass;
+      this.lastErrorCode = change.end.code;
+      if (!curableClasses.has(change.end.errorClass)) this.#curableSinceMs = undefined;
+      else this.#curableSinceMs ??= machineNowMs;
+    }
+  }
+
+  /** Why a restart could help, or undefined. */
+  faultToCure(machineNowMs: number): string | undefined {
+    if (isUp(this.state) || this.state === 'draining') return undefined;
+    if (machineNowMs - this.#dueMs > FORGOTTEN_MS) return 'neither connected nor about to reconnect';
+    if (this.#curableSinceMs !== undefined && machineNowMs - this.#curableSinceMs > CURABLE_MS) {
+      return `${this.lastErrorClass ?? 'unknown'} for too long`;
+    }
+    return undefined;
+  }
+}
+
+/** Notices that the event loop stood still: call `beat` every second. */
+export class LoopWatch {
+  #lastMs: number;
+
+  constructor(machineNowMs: number) {
+    this.#lastMs = machineNowMs;
+  }
+
+  beat(machineNowMs: number): void {
+    this.#lastMs = machineNowMs;
+  }
+
+  isStalled(machineNowMs: number): boolean {
+    return machineNowMs - this.#lastMs > STALLED_LOOP_MS;
+  }
+}
+
+/** Class of a log that does not take records: by the code of its last failed commit (spec ingest 4.1). */
+export function logErrorClass(code: string | undefined): string {
+  if (code === undefined) return 'backpressure';
+  if (/auth|sasl|acl/i.test(code)) return 'kafka_auth';
+  if (/topic|metadata|leader|unreachable/i.test(code)) return 'kafka_metadata';
+  return 'kafka_produce';
+}
