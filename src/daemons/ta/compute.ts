@@ -3,10 +3,6 @@
  * Guarantees: the same file gives the same bytes; a line that is none is an error with its number, never left out in silence;
  * at the end of the file market time runs on, so that every window becomes final.
  */
-import { createReadStream } from 'node:fs';
-import { createInterface } from 'node:readline';
-import type { Readable } from 'node:stream';
-import { createGunzip } from 'node:zlib';
 import { codeOf, usageError } from '../../lib/service/errors.ts';
 import {
   barRecord,
@@ -20,6 +16,7 @@ import {
   type TaOutput,
   type TaSettings,
 } from '../../lib/ta/index.ts';
+import { linesOf } from './lines.ts';
 
 /** Market seconds that time runs on after the last event: lateness, waiting corrections and minute bars pass. */
 const RUN_ON_SECONDS = 120;
@@ -41,13 +38,6 @@ export interface ComputeSummary {
   duplicates: number;
   trades_without_price: number;
   unknown_conditions: Record<string, number>;
-}
-
-function linesOf(file: string): AsyncIterable<string> & { close(): void } {
-  const raw = createReadStream(file);
-  const input: Readable = file.endsWith('.gz') ? raw.pipe(createGunzip()) : raw;
-  if (input !== raw) raw.on('error', (error) => input.destroy(error));
-  return createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
 }
 
 function broken(file: string, line: number, why: string): Error {

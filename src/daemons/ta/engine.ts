@@ -6,6 +6,7 @@
 import { openEventLog } from '../../lib/log/open.ts';
 import type { EventLog } from '../../lib/log/port.ts';
 import { type TopicRole, topicSpec } from '../../lib/log/topics.ts';
+import { sessionOf } from '../../lib/market/calendar.ts';
 import { type Clock, openClock } from '../../lib/service/clock.ts';
 import { type ConfigOf, loadConfig } from '../../lib/service/config.ts';
 import { codeOf, describeError, exitCode, refusedError, TorghutError } from '../../lib/service/errors.ts';
@@ -272,7 +273,13 @@ async function start(
     {
       isAlive: () => !signal.aborted,
       readiness: () => ({ ready: phase === 'running' && set.isComplete, phase }),
-      status: () => set.status(config.TORGHUT_RUN_ID),
+      status: () => ({
+        phase,
+        ready: phase === 'running' && set.isComplete,
+        market_now: new Date(clock.nowMs()).toISOString(),
+        session: sessionOf(clock.nowNs()),
+        ...set.status(config.TORGHUT_RUN_ID),
+      }),
       metrics,
     },
     options.port ?? config.TA_HTTP_PORT,

@@ -26,6 +26,9 @@ export interface TimeRange {
   toMs: number;
 }
 
+/** A time after every row that the store can hold, epoch ms (2100). */
+export const endOfTime = 4_102_444_800_000;
+
 const identity = ['symbol', 'window_size', 'event_ts', 'revision'];
 const notCompared = ['ingest_ts', 'run_id', 'src_partition', 'src_offset', 'stored_at'];
 const comparedColumns = (table: Table): string[] =>
