@@ -10,7 +10,10 @@ export const ingestRoles = [
 
 export type IngestTopics = Record<(typeof ingestRoles)[number], string>;
 
-export function ingestTopics(config: WsConfig): IngestTopics {
+/** The variables that name the topics. */
+export type TopicNames = Pick<WsConfig, Extract<keyof WsConfig, `${string}TOPIC${string}`>>;
+
+export function ingestTopics(config: TopicNames): IngestTopics {
   return {
     trades: config.TOPIC_TRADES,
     quotes: config.TOPIC_QUOTES,
