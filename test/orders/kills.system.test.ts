@@ -1,21 +1,19 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openEmbeddedLog } from '../../src/lib/log/embedded/event-log.ts';
-import type { NewRecord } from '../../src/lib/log/port.ts';
 import { topicSpec } from '../../src/lib/log/topics.ts';
 import { type CrashPoint, crashPoints } from '../../src/lib/service/crash-point.ts';
-import { sessionMs, testClock } from '../ledger/support/fixtures.ts';
+import { testClock } from '../ledger/support/fixtures.ts';
 import { query, startTestPostgres, type TestPostgres } from '../ledger/support/postgres.ts';
+import { crashCase, runTrader, symbols } from './support/crash-case.ts';
 import { type PostBehaviour, startFakeBroker } from './support/fake-broker.ts';
 
 const traderFile = fileURLToPath(new URL('./support/trader.ts', import.meta.url));
-const topic = 'torghut.trade-updates.v2';
-const symbols = ['IBM', 'REST', 'AAPL', 'GE', 'MSFT', 'REST'];
 /** What happens to the POSTs: enough that every point of the desk is passed. */
 const faults: PostBehaviour[] = ['accept', 'accept_500', 'refuse_429', 'fail_reset', 'accept_silent', 'accept'];
 /** The cycle belongs to lib/trading, which has a matrix of its own. */
@@ -31,98 +29,18 @@ beforeAll(async () => {
 });
 afterAll(async () => postgres?.close());
 
-async function runTrader(
-  argument: object,
-  env: Record<string, string>,
-): Promise<{ code: number | null; signal: string | null; errors: string }> {
-  const child = spawn(process.execPath, [traderFile, JSON.stringify(argument)], {
-    env: { ...process.env, ...env },
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  let errors = '';
-  child.stderr.on('data', (chunk: Buffer) => {
-    errors += chunk.toString();
-  });
-  const [code, signal] = (await once(child, 'exit')) as [number | null, string | null];
-  return { code, signal, errors };
-}
-
 describe(`a kill -9 at any point of the desk (seed ${seed})`, () => {
   it.each(sample.map((point) => [point]))(
     '%s: no order twice, none unknown, fills and positions equal',
     async (point) => {
-      const home = mkdtempSync(join(tmpdir(), 'torghut-kill-'));
-      const clock = testClock();
-      const dsn = await postgres.newLedgerDatabase();
-      const log = openEmbeddedLog({ home, clock });
-      await log.ensureTopics([topicSpec('tradeUpdatesV2', { clock: 'virtual' })]);
-      const writer = await log.openWriter({ owner: 'ws' });
-      const broker = await startFakeBroker(clock.nowMs);
       const shift = points.indexOf(point) % faults.length;
-      broker.script = [...faults.slice(shift), ...faults.slice(0, shift)];
-      broker.fillPlanOf = (order) => (order.symbol === 'REST' ? [2] : [3, 'rest']);
-      const records: NewRecord[] = [];
-      let seq = 0;
-      broker.onUpdate = (payload) => {
-        const { symbol } = payload.order as { symbol: string };
-        const envelope = {
-          event_ts: payload.timestamp,
-          channel: 'trade_updates',
-          symbol,
-          seq: ++seq,
-          payload: structuredClone(payload),
-          account_label: 'paper',
-        };
-        records.push({ topic, key: symbol, value: Buffer.from(JSON.stringify(envelope)), timestampMs: sessionMs });
-      };
-      // Every third update is lost, every fourth comes twice: reconcile has work too.
-      let told = 0;
-      const publishing = setInterval(() => {
-        const batch = records.splice(0).flatMap((record) => {
-          told += 1;
-          return told % 3 === 0 ? [] : told % 4 === 0 ? [record, record] : [record];
-        });
-        if (batch.length > 0) void writer.commit({ records: batch });
-      }, 20);
-      const report = join(home, 'hits');
-      const env = { TORGHUT_CRASH_AT: point, TORGHUT_CRASH_REPORT: report };
-      try {
-        const argument = { dsn, brokerUrl: broker.url, home, symbols };
-        const first = await runTrader(argument, env);
-        expect(first.signal, first.errors).toBe('SIGKILL');
-        expect(readFileSync(report, 'utf8')).toMatch(new RegExp(`^${point.replace('.', '\\.')} \\d+\n$`));
-        const second = await runTrader(argument, env);
-        expect([second.code, second.signal], second.errors).toEqual([0, null]);
-
-        expect(new Set(broker.posts).size, 'one POST per claim').toBe(broker.posts.length);
-        expect(broker.orders.length).toBeGreaterThanOrEqual(3);
-        const executions = await query<{ alpaca_order_id: string; broker_status: string; filled_qty: string }>(
-          dsn,
-          'select * from executions',
-        );
-        expect(
-          executions.map((row) => [row.alpaca_order_id, row.broker_status, Number(row.filled_qty)]).sort(),
-        ).toEqual(broker.orders.map((order) => [order.id, order.status, Number(order.filled_qty)]).sort());
-        const fills = await query<{ broker_execution_id: string; qty: string; price: string }>(
-          dsn,
-          'select * from execution_fills',
-        );
-        expect(fills.map((row) => [row.broker_execution_id, Number(row.qty), Number(row.price)]).sort()).toEqual(
-          broker.fills.map((fill) => [fill.executionId, Number(fill.qty), Number(fill.price)]).sort(),
-        );
-        expect(await query(dsn, `select * from order_claims where state in ('claimed', 'broker_io')`)).toEqual([]);
-        expect(
-          await query(dsn, `select * from trade_decisions where status in ('planned', 'submitted', 'partial')`),
-        ).toEqual([]);
-        expect(await query(dsn, 'select * from trade_decisions')).toHaveLength(symbols.length);
-        expect(await query(dsn, `select * from reconcile_findings where resolved_at is null`)).toEqual([]);
-      } finally {
-        clearInterval(publishing);
-        await broker.close();
-        await writer.close();
-        await log.close();
-        rmSync(home, { recursive: true, force: true });
-      }
+      const script = [...faults.slice(shift), ...faults.slice(0, shift)];
+      const { first, second, hits, orders, wrong } = await crashCase(postgres, { traderFile, point, script });
+      expect(first.signal, first.errors).toBe('SIGKILL');
+      expect(hits).toMatch(new RegExp(`^${point.replace('.', '\\.')} \\d+\n$`));
+      expect([second.code, second.signal], second.errors).toEqual([0, null]);
+      expect(orders).toBeGreaterThanOrEqual(3);
+      expect(wrong).toEqual([]);
     },
   );
 });
@@ -146,7 +64,7 @@ describe('two processes, one account', () => {
         await new Promise((resolve) => setTimeout(resolve, 5));
       }
       first.kill('SIGSTOP');
-      const second = await runTrader(argument, {});
+      const second = await runTrader(traderFile, argument, {});
       expect(second.code, second.errors).toBe(0);
       const before = await query(dsn, 'select * from decision_events');
       const firstEnd = once(first, 'exit') as Promise<[number | null]>;
