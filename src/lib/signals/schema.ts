@@ -10,6 +10,7 @@ import type { ClickHouseClient } from '@clickhouse/client';
 import { z } from 'zod';
 import { refusedError } from '../service/errors.ts';
 import { inspectTables, type LiveTable } from './live.ts';
+import { quoteLiteral } from './sqlText.ts';
 import { createTableSql, type TtlDays, tables, ttlExpression } from './tables.ts';
 
 export interface SchemaTarget {
@@ -147,13 +148,8 @@ export function ttlStatements(target: SchemaTarget, live: readonly LiveTable[]):
   const change = ttlDays === undefined ? 'REMOVE TTL' : `MODIFY TTL ${ttlExpression(ttlDays)}`;
   return [
     ...changed.map(({ table }) => `ALTER TABLE ${database}.${table} ${change}`),
-    `ALTER TABLE ${database}.torghut_run MODIFY COMMENT ${literal(comment)}`,
+    `ALTER TABLE ${database}.torghut_run MODIFY COMMENT ${quoteLiteral(comment)}`,
   ];
-}
-
-/** A literal of DDL, where query parameters are not allowed. */
-function literal(text: string): string {
-  return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
 }
 
 /** The bookkeeping tables: what was applied, and (in the comment, see the header) whose database it is. */
@@ -163,7 +159,7 @@ export function recordStatements({ database, runId, ttlDays }: SchemaTarget): st
     `CREATE TABLE IF NOT EXISTS ${database}.torghut_migrations (
   version UInt32, name String, checksum String
 ) ENGINE = ReplacingMergeTree ORDER BY version`,
-    `CREATE TABLE IF NOT EXISTS ${database}.torghut_run (run_id String) ENGINE = MergeTree ORDER BY run_id COMMENT ${literal(JSON.stringify(comment))}`,
+    `CREATE TABLE IF NOT EXISTS ${database}.torghut_run (run_id String) ENGINE = MergeTree ORDER BY run_id COMMENT ${quoteLiteral(JSON.stringify(comment))}`,
   ];
 }
 
