@@ -11,6 +11,7 @@ import type { Report } from '../../lib/runbook/report.ts';
 import {
   type ControlAction,
   type ControlPlan,
+  cancelCheckId,
   demandResumable,
   planPause,
   planResume,
@@ -200,7 +201,7 @@ async function cancelOpen(
   await control.audit({ action: 'cancel_open', reason, actor, atMs: clock.nowMs(), after });
   const value = `${left.open} open, ${left.unknownClaims} unknown`;
   const isNone = left.open + left.unknownClaims === 0;
-  return [{ id: 'cancelled', signal: 'no order is left', value, verdict: isNone ? 'ok' : 'problem' }];
+  return [{ id: cancelCheckId, signal: 'no order is left', value, verdict: isNone ? 'ok' : 'problem' }];
 }
 
 async function untilNoneOpen({ ledger, accountLabel }: Operator, timeoutMs: number): Promise<void> {

@@ -50,6 +50,9 @@ export function planResume(before: TradingControls, stop: StopRecord | undefined
   return planOf({ action: 'resume', steps, change, before, needsConfirm });
 }
 
+/** Name of the check that `stop --cancel-open` makes. */
+export const cancelCheckId = 'cancelled';
+
 /** Names of the conditions of `resume`, as its runbook page lists them. */
 export const resumeCheckIds = [
   'signal_lag',
