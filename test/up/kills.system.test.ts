@@ -170,4 +170,24 @@ describe.skipIf(!process.env.TORGHUT_DATA)('kill -9 of every process (needs TORG
     },
     300_000,
   );
+
+  test('ws and up at the same instant: both are counted although nobody saw the first die', async () => {
+    const home = join(freshHome(), 'run');
+    const args = ['up', '--data', dataFile('smoke.ndjson.gz')];
+    args.push('--speed', '8', '--exit-at-end', '-o', 'json', '--home', home);
+    const first = startTorghut(args);
+    await waitFor('some trades', 60_000, async () => {
+      const acknowledged = (await status(home, 'ws'))?.acknowledged as { trades?: number } | undefined;
+      return (acknowledged?.trades ?? 0) > 1_000;
+    });
+    process.kill((service(home, 'ws') as Service).pid, 'SIGKILL');
+    first.child.kill('SIGKILL');
+    await first.done;
+    const finished = await startTorghut(args).done;
+    expect(finished.code, finished.stderr + finished.stdout).toBe(0);
+    const { restarts } = JSON.parse(finished.stdout) as { restarts: { process: string; cause: string }[] };
+    expect(restarts.map(({ process: name, cause }) => `${name} ${cause}`).sort()).toEqual(['up resumed', 'ws killed']);
+    expectBars(await storedBars(home), await readOracle([dataFile('smoke.ndjson.gz')]));
+    await expectBooks(home, readJournal(home));
+  }, 180_000);
 });

@@ -16,6 +16,8 @@ export const restartSchema = z.object({
   /** killed: by a signal; dependency: ended by itself because something it needs is gone; resumed: `up` itself came back. */
   cause: z.enum(['killed', 'dependency', 'resumed', 'error']),
   at_market: z.string(),
+  /** Process id of the one that ended. */
+  pid: z.number().int().optional(),
   detail: z.string().optional(),
 });
 export type Restart = z.infer<typeof restartSchema>;

@@ -12,7 +12,14 @@ import { defaultTopics } from '../../lib/log/topics.ts';
 import { formatTimestampNs, parseTimestampNs } from '../../lib/market/time.ts';
 import { type ClockOwner, ownClockFile, systemClock } from '../../lib/service/clock.ts';
 import { describeError, exitCode, TorghutError } from '../../lib/service/errors.ts';
-import { announceService, findService, homePaths, type ServiceName, withdrawService } from '../../lib/service/home.ts';
+import {
+  announceService,
+  deadServices,
+  findService,
+  homePaths,
+  type ServiceName,
+  withdrawService,
+} from '../../lib/service/home.ts';
 import type { Lifecycle } from '../../lib/service/lifecycle.ts';
 import { machineMs, sleep } from '../../lib/service/machine.ts';
 import { Display } from './display.ts';
@@ -97,12 +104,20 @@ class UpRun {
     announceService(home, 'up', { url: 'http://127.0.0.1:0' });
     lifecycle.onClose('up endpoint', () => withdrawService(home, 'up'));
     mkdirSync(homePaths.logs(home), { recursive: true });
+    const dead = deadServices(home);
     await endLeftovers(home, log);
     const isVirtual = this.options.simulatorArgs !== undefined;
     // The clock stands at the start until everything is ready.
     if (isVirtual) this.clock = ownClockFile(homePaths.clock(home), startNs, 0);
     // A sitting that was stopped is no fault; one that died is.
-    if (!isNew && !run.stopped_cleanly) this.noteRestart({ process: 'up', cause: 'resumed' });
+    if (!isNew && !run.stopped_cleanly) {
+      this.noteRestart({ process: 'up', cause: 'resumed' });
+      // Who was killed so shortly before `up` that it could not note it any more.
+      const noted = new Set(run.restarts.map(({ pid }) => pid));
+      for (const { name, pid } of dead) {
+        if (name !== 'up' && !noted.has(pid)) this.noteRestart({ process: name, cause: 'killed', pid });
+      }
+    }
     run.stopped_cleanly = false;
     writeRunFile(home, run);
     lifecycle.onClose('children', async () => {

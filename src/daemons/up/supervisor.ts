@@ -95,7 +95,13 @@ export class Supervisor {
       if (!/"?fenced"?/.test(lastLine)) return this.options.onFatal(name, code, lastLine);
     }
     const cause = signal !== null || code === 137 ? 'killed' : code === exitCode.unreachable ? 'dependency' : 'error';
-    this.options.onRestart({ process: name, cause, ...(cause === 'error' && { detail: `exit ${code}: ${lastLine}` }) });
+    const pid = child.process?.pid;
+    this.options.onRestart({
+      process: name,
+      cause,
+      ...(pid !== undefined && { pid }),
+      ...(cause === 'error' && { detail: `exit ${code}: ${lastLine}` }),
+    });
     const endpoint = findService(this.options.home, name);
     if (endpoint) child.port = Number(new URL(endpoint.url).port);
     const livedMs = machineMs() - child.startedAtMs;

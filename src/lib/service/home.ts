@@ -90,6 +90,9 @@ export function isProcessAlive(pid: number, startTicks: string): boolean {
   }
 }
 
+/** Endpoint files that this process has written. */
+const announced = new Set<string>();
+
 /** Writes the endpoint file of this process (atomically, mode 0600). */
 export function announceService(
   home: string,
@@ -106,26 +109,50 @@ export function announceService(
   };
   writeFileSync(`${path}.${process.pid}`, `${JSON.stringify(value)}\n`, { mode: 0o600 });
   renameSync(`${path}.${process.pid}`, path);
+  announced.add(path);
 }
 
 /** Removes the endpoint file of this process. */
 export function withdrawService(home: string, name: ServiceName): void {
-  rmSync(join(homePaths.services(home), `${name}.json`), { force: true });
+  const path = join(homePaths.services(home), `${name}.json`);
+  announced.delete(path);
+  rmSync(path, { force: true });
+}
+
+/**
+ * Removes every endpoint file of this process at once. A file that stands for a process that is gone then means that it was
+ * killed, and nothing else.
+ */
+export function withdrawAllServices(): void {
+  for (const path of announced) rmSync(path, { force: true });
+  announced.clear();
+}
+
+/** Endpoint files whose process is gone: those of processes that were killed. */
+export function deadServices(home: string): ServiceEndpoint[] {
+  let names: string[];
+  try {
+    names = readdirSync(homePaths.services(home)).filter((name) => name.endsWith('.json'));
+  } catch {
+    return [];
+  }
+  return names.flatMap((name) => {
+    const endpoint = readEndpoint(join(homePaths.services(home), name));
+    return endpoint && !isProcessAlive(endpoint.pid, endpoint.start_ticks) ? [endpoint] : [];
+  });
+}
+
+function readEndpoint(path: string): ServiceEndpoint | undefined {
+  try {
+    const parsed = serviceSchema.safeParse(JSON.parse(readFileSync(path, 'utf8')));
+    return parsed.success ? parsed.data : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The endpoint of a live process of this home; undefined when it is absent or its process is gone. */
 export function findService(home: string, name: ServiceName): ServiceEndpoint | undefined {
-  let text: string;
-  try {
-    text = readFileSync(join(homePaths.services(home), `${name}.json`), 'utf8');
-  } catch {
-    return undefined;
-  }
-  try {
-    const parsed = serviceSchema.safeParse(JSON.parse(text));
-    if (!parsed.success) return undefined;
-    return isProcessAlive(parsed.data.pid, parsed.data.start_ticks) ? parsed.data : undefined;
-  } catch {
-    return undefined;
-  }
+  const endpoint = readEndpoint(join(homePaths.services(home), `${name}.json`));
+  return endpoint && isProcessAlive(endpoint.pid, endpoint.start_ticks) ? endpoint : undefined;
 }

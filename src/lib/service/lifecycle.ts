@@ -5,6 +5,7 @@
  */
 import type { Logger } from 'pino';
 import { describeError, exitCode, TorghutError } from './errors.ts';
+import { withdrawAllServices } from './home.ts';
 
 export interface Lifecycle {
   /** Aborted when the process has to end. */
@@ -87,6 +88,8 @@ export function watchParent(onGone: () => void): void {
   if (process.env.TORGHUT_PARENT !== 'stdin') return;
   const gone = () => {
     setTimeout(() => process.exit(exitCode.unexpected), 2_000).unref();
+    // First of all: what is left of an endpoint after its parent's death tells the next `up` who was killed.
+    withdrawAllServices();
     onGone();
   };
   process.stdin.on('end', gone);
