@@ -39,6 +39,9 @@ export const nouns: Record<string, Noun> = {
       () => import('./ta.ts'),
     ),
     verbs: {
+      status: verb('What the engine of a home does now, and what is wrong', () => import('./ta-status.ts')),
+      verify: verb('Compute a stretch of the log anew and compare it with the store', () => import('./ta-verify.ts')),
+      diff: verb('Compare two outputs by key; the first difference with its trades', () => import('./ta-diff.ts')),
       compute: verb('Bars and signals of a file of messages, by the bare core', () => import('./ta-compute.ts')),
     },
   },
@@ -47,6 +50,11 @@ export const nouns: Record<string, Noun> = {
     command: verb('Daemon: signals to decisions, risk and orders', () => import('./trade.ts')),
     verbs: {
       status: verb('What the trading daemon of a home does now', () => import('./trade-status.ts')),
+      pause: verb('Stop deciding; reconcile goes on', () => import('./trade-pause.ts')),
+      resume: verb('Go on deciding, once every condition holds', () => import('./trade-resume.ts')),
+      stop: verb('Emergency stop: no order leaves; cancel and flatten on demand', () => import('./trade-stop.ts')),
+      reconcile: verb('Bring the ledger to what the broker says', () => import('./trade-reconcile.ts')),
+      positions: verb('Positions of ledger and broker side by side', () => import('./trade-positions.ts')),
       decisions: verb('Decisions of the ledger, newest first', () => import('./trade-decisions.ts')),
       executions: verb('Orders of the ledger with their fills, newest first', () => import('./trade-executions.ts')),
     },
@@ -72,6 +80,13 @@ export const nouns: Record<string, Noun> = {
   clickhouse: {
     summary: 'The signal store',
     verbs: {
+      disk: verb('How full the store is, why, and what may go', () => import('./clickhouse-disk.ts')),
+      coverage: verb('What is stored, and where the session has holes', () => import('./clickhouse-coverage.ts')),
+      schema: verb('The live schema against the expected one', () => import('./clickhouse-schema.ts')),
+      migrate: verb(
+        'Bring the store to the schema of this program; shows its plan first',
+        () => import('./clickhouse-migrate.ts'),
+      ),
       query: verb('Run SQL on ClickHouse (read-only unless --write)', () => import('./clickhouse-query.ts')),
     },
   },
