@@ -61,8 +61,8 @@ async function detach(table: string, reason: string): Promise<void> {
   }
 }
 
-function fillDisk(): void {
-  const file = openSync(join(mount, 'ballast'), 'w');
+function fillDisk(name = 'ballast'): void {
+  const file = openSync(join(mount, name), 'w');
   const block = Buffer.alloc(1024 * 1024);
   try {
     for (;;) writeSync(file, block);
@@ -142,7 +142,21 @@ describe('torghut clickhouse disk', () => {
     expect(left.map(({ table }) => table)).toEqual(['broken', 'mine']);
     const journal = readFileSync(result.journal, 'utf8').split('\n').filter(Boolean);
     expect(journal.map((line) => JSON.parse(line).phase)).toEqual(['before', 'after']);
-    rmSync(join(mount, 'ballast'));
+
+    // Without a free byte: what the runbook says works and does not.
+    await fillTable('torghut.scratch', 2);
+    fillDisk('ballast2');
+    await expect(client.command({ query: 'TRUNCATE TABLE torghut.scratch SYNC' })).rejects.toThrow(/space/i);
+    const [broken] = await rowsOf<{ name: string }>(
+      client,
+      "SELECT name FROM system.detached_parts WHERE reason = 'broken'",
+    );
+    await client.command({
+      query: `ALTER TABLE torghut.broken DROP DETACHED PART '${broken?.name}' SETTINGS allow_drop_detached = 1`,
+    });
+    fillDisk('ballast3');
+    await client.command({ query: 'DROP TABLE torghut.scratch SYNC' });
+    for (const name of ['ballast', 'ballast2', 'ballast3']) rmSync(join(mount, name));
   }, 60_000);
 
   test('a store that cannot be asked is unknown, never ok', async () => {
