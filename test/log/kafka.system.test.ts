@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openEventLog } from '../../src/lib/log/open.ts';
 import { systemClock } from '../../src/lib/service/clock.ts';
 import { type KafkaServer, startKafka } from '../support/kafka-server.ts';
-import { describeLogContract, freshName, startAt, topic } from './contract.ts';
+import { describeLogContract, freshName, readAll, startAt, topic } from './contract.ts';
 
 const user = 'torghut';
 const password = 'scram-secret-of-the-test';
@@ -19,7 +19,6 @@ let guarded: KafkaServer;
 const plainEnv = () => ({
   KAFKA_BOOTSTRAP: plain.bootstrap,
   KAFKA_SECURITY_PROTOCOL: 'PLAINTEXT',
-  KAFKA_TRANSACTION_TIMEOUT_MS: '5000',
 });
 const guardedEnv = () => ({
   KAFKA_BOOTSTRAP: guarded.bootstrap,
@@ -45,7 +44,7 @@ describeLogContract('Kafka, plaintext', async () => ({
   cleaningMs: 60_000,
   followsWallTime: true,
   sessionTimeoutMs: 2_000,
-  takeoverMs: 8_000,
+  takeoverMs: 18_000,
   close: async () => undefined,
 }));
 
@@ -70,7 +69,7 @@ describe('Kafka itself', () => {
     expect(`${failed?.message} ${failed?.why}`).not.toContain('another-secret');
   });
 
-  test('a broker killed by -9 comes back with every acknowledged record, and the reader goes on', async () => {
+  test('a broker killed by -9 comes back with every acknowledged record; reader and writer go on', async () => {
     const log = await openEventLog({ home, env: plainEnv(), clock: systemClock() });
     const name = freshName('outage');
     await log.ensureTopics([topic(name)]);
@@ -93,14 +92,45 @@ describe('Kafka itself', () => {
     };
     await readUntil(2);
     await plain.kill();
+    // The same writer: what it sends again, the broker keeps once.
+    const committing = writer.commit({ records: [value(3), value(4)] });
     await plain.restart();
-    const next = await log.openWriter({ owner: name });
-    await next.commit({ records: [value(3)] });
-    await readUntil(3);
-    expect(seen).toEqual(['1', '2', '3']);
+    await committing;
+    await writer.commit({ records: [value(5)] });
+    await readUntil(5);
+    expect(seen).toEqual(['1', '2', '3', '4', '5']);
     await reader.close();
     await log.close();
   });
+
+  test('a writer whose broker stayed away too long is over, and its commit is never seen', async () => {
+    const env = { ...plainEnv(), KAFKA_TRANSACTION_TIMEOUT_MS: '3000' };
+    const log = await openEventLog({ home, env, clock: systemClock() });
+    const name = freshName('away');
+    await log.ensureTopics([topic(name)]);
+    const writer = await log.openWriter({ owner: name });
+    const record = (text: string) => ({
+      topic: name,
+      partition: 0,
+      key: 'k',
+      value: Buffer.from(text),
+      timestampMs: 1,
+    });
+    await writer.commit({ records: [record('before')] });
+    await plain.kill();
+    await expect(writer.commit({ records: [record('lost')] })).rejects.toMatchObject({
+      code: 'writer_lost',
+      canRetry: false,
+    });
+    await plain.restart();
+    await expect(writer.commit({ records: [record('late')] })).rejects.toMatchObject({ code: 'writer_lost' });
+    const next = await log.openWriter({ owner: name });
+    await next.commit({ records: [record('after')] });
+    expect((await readAll(log, name)).map((one) => String(one.value))).toEqual(['before', 'after']);
+    await writer.close();
+    await next.close();
+    await log.close();
+  }, 60_000);
 
   test('a topic with other partitions or a shorter retention is refused, not changed', async () => {
     const log = await openEventLog({ home, env: plainEnv(), clock: systemClock() });

@@ -143,7 +143,7 @@ export interface EventLog {
   /** Creates what is missing; an existing topic with other partitions or a lossy difference is refused (`topic_mismatch`, exit 4). */
   ensureTopics(specs: TopicSpec[]): Promise<void>;
   describeTopics(names?: string[]): Promise<TopicDescription[]>;
-  /** Fences the former writer of this owner, then returns; the transactional id on Kafka is the owner's name. */
+  /** Fences the former writer of this owner, then returns. On Kafka the transactional id is KAFKA_CLIENT_ID and the owner. */
   openWriter(options: { owner: string }): Promise<LogWriter>;
   openReader(options: ReaderOptions): Promise<LogReader>;
   joinGroup(options: GroupOptions): Promise<GroupMember>;

@@ -19,7 +19,8 @@ import type {
   TopicSpec,
 } from '../port.ts';
 import { assignedNumbers } from './assignment.ts';
-import { kafkaClient, kafkaError, protocolType, readerCluster, withPatience } from './client.ts';
+import { kafkaClient, type RetryWindow, readerCluster } from './client.ts';
+import { kafkaError, protocolType, withPatience } from './faults.ts';
 import { commitGroupOffsets, joinKafkaGroup, type KafkaGroupMember } from './group.ts';
 import type { TopicFacts } from './records.ts';
 import { checkSettings, type KafkaSettings } from './settings.ts';
@@ -33,27 +34,32 @@ const anyStamp = '9223372036854775807';
 
 export async function connectKafkaLog(settings: KafkaSettings, clock: Pick<Clock, 'kind'>): Promise<EventLog> {
   const checked = checkSettings(settings);
-  const admin = kafkaClient(checked).admin();
+  const window: RetryWindow = { until: Number.POSITIVE_INFINITY };
+  const admin = kafkaClient(checked, window).admin();
   try {
     await admin.connect();
   } catch (error) {
+    window.until = 0;
+    await admin.disconnect().catch(() => undefined);
     throw kafkaError(error, `cannot reach Kafka at ${checked.brokers.join(', ')}`);
   }
-  return new KafkaLog(checked, admin, clock);
+  return new KafkaLog(checked, admin, window, clock);
 }
 
 class KafkaLog implements EventLog {
   readonly kind = 'kafka' as const;
   private readonly settings: KafkaSettings;
   private readonly admin: Admin;
+  private readonly window: RetryWindow;
   private readonly clock: Pick<Clock, 'kind'>;
   private readonly facts = new Map<string, TopicFacts>();
   private readonly members = new Map<string, KafkaGroupMember>();
   private side: Promise<Cluster> | undefined;
 
-  constructor(settings: KafkaSettings, admin: Admin, clock: Pick<Clock, 'kind'>) {
+  constructor(settings: KafkaSettings, admin: Admin, window: RetryWindow, clock: Pick<Clock, 'kind'>) {
     this.settings = settings;
     this.admin = admin;
+    this.window = window;
     this.clock = clock;
   }
 
@@ -266,6 +272,7 @@ class KafkaLog implements EventLog {
     await Promise.all([...this.members.values()].map((member) => member.close()));
     const cluster = await this.side?.catch(() => undefined);
     await cluster?.disconnect();
+    this.window.until = 0;
     await this.admin.disconnect();
   }
 

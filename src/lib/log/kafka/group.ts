@@ -19,7 +19,8 @@ import {
   encodeAssignment,
   encodeClaim,
 } from './assignment.ts';
-import { forgetLostBroker, isPassing, kafkaError, protocolType, readerCluster } from './client.ts';
+import { readerCluster } from './client.ts';
+import { forgetLostBroker, isPassing, kafkaError, protocolType } from './faults.ts';
 import type { KafkaSettings } from './settings.ts';
 import { offsetsByTopic } from './writer.ts';
 

@@ -8,8 +8,9 @@ import type Cluster from 'kafkajs/src/cluster/index.js';
 import { TorghutError } from '../../service/errors.ts';
 import { machineMs, sleep } from '../../service/machine.ts';
 import type { LogReader, LogRecord, TopicPartition } from '../port.ts';
-import { forgetLostBroker, isolationLevel, isPassing, kafkaError, protocolType } from './client.ts';
+import { isolationLevel } from './client.ts';
 import { committedPart } from './committed.ts';
+import { forgetLostBroker, isPassing, kafkaError, protocolType } from './faults.ts';
 
 const MAX_PARTITION_BYTES = 1_048_576;
 const MAX_FETCH_BYTES = 8_388_608;

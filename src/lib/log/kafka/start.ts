@@ -7,7 +7,8 @@
  */
 import type Cluster from 'kafkajs/src/cluster/index.js';
 import type { LogReader, ReaderOptions, TopicPartition } from '../port.ts';
-import { kafkaError, readerCluster, withPatience } from './client.ts';
+import { readerCluster } from './client.ts';
+import { kafkaError, withPatience } from './faults.ts';
 import { KafkaReader } from './reader.ts';
 import type { KafkaSettings } from './settings.ts';
 

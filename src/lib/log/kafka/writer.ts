@@ -12,7 +12,8 @@ import kafkajs, { type Producer, type Transaction } from 'kafkajs';
 import { TorghutError, unreachableError } from '../../service/errors.ts';
 import { machineMs, sleep } from '../../service/machine.ts';
 import type { Commit, CommitResult, LogWriter, OffsetCommit } from '../port.ts';
-import { kafkaError, transactionalProducer, withPatience } from './client.ts';
+import { type RetryWindow, transactionalProducer } from './client.ts';
+import { kafkaError, withPatience } from './faults.ts';
 import { type PlacedRecord, placeRecords, type TopicFacts } from './records.ts';
 import type { KafkaSettings } from './settings.ts';
 
@@ -25,12 +26,16 @@ export interface KafkaWriterOptions {
 /** @throws `log_unreachable`, `kafka_auth` */
 export async function openKafkaWriter(options: KafkaWriterOptions): Promise<LogWriter> {
   const { settings, owner } = options;
-  const producer = transactionalProducer(settings, owner);
+  const window: RetryWindow = { until: machineMs() + OPEN_MS };
+  // Installations that share a cluster have client ids of their own, and must not fence each other.
+  const id = owner.startsWith(settings.clientId) ? owner : `${settings.clientId}-${owner}`;
+  const producer = transactionalProducer(settings, id, window);
   try {
     await producer.connect();
     const first = await producer.transaction();
-    return new KafkaWriter(options, producer, first);
+    return new KafkaWriter(options, producer, window, first);
   } catch (error) {
+    window.until = 0;
     await producer.disconnect().catch(() => undefined);
     throw kafkaError(error, `cannot open the writer ${owner}`, owner);
   }
@@ -41,6 +46,8 @@ interface Chunk {
   bytes: number;
 }
 
+/** How long opening waits for brokers: a predecessor's transaction has to be ended first. */
+const OPEN_MS = 20_000;
 /** Longest machine ms for the courtesy of ending a failed transaction oneself. */
 const ABORT_MS = 2_000;
 
@@ -50,15 +57,17 @@ class KafkaWriter implements LogWriter {
   readonly owner: string;
   private readonly options: KafkaWriterOptions;
   private readonly producer: Producer;
+  private readonly window: RetryWindow;
   private next: Transaction | undefined;
   private queue: Promise<unknown> = Promise.resolve();
   private dead: Error | undefined;
   private isClosed = false;
 
-  constructor(options: KafkaWriterOptions, producer: Producer, first: Transaction) {
+  constructor(options: KafkaWriterOptions, producer: Producer, window: RetryWindow, first: Transaction) {
     this.owner = options.owner;
     this.options = options;
     this.producer = producer;
+    this.window = window;
     this.next = first;
   }
 
@@ -83,14 +92,16 @@ class KafkaWriter implements LogWriter {
     if (chunks.length === 0 && !commit.groupOffsets) return { firstOffsets: [] };
     const transaction = this.next ?? (await this.producer.transaction());
     this.next = undefined;
+    const deadline = machineMs() + this.options.settings.transactionTimeoutMs;
+    this.window.until = deadline;
     try {
-      const deadline = machineMs() + this.options.settings.transactionTimeoutMs;
       // kafkajs itself repeats a send: only it knows which brokers have answered.
       for (const chunk of chunks) await before(deadline, this.send(transaction, chunk, firstOffsets));
       if (commit.groupOffsets) await before(deadline, sendOffsets(transaction, commit.groupOffsets, deadline));
     } catch (error) {
       this.dead = this.lost(error, what);
       // Without the abort the broker ends the transaction at its time-out or when the next writer fences this one.
+      this.window.until = machineMs() + ABORT_MS;
       await Promise.race([transaction.abort().catch(() => undefined), sleep(ABORT_MS)]);
       throw this.dead;
     }
@@ -175,6 +186,7 @@ class KafkaWriter implements LogWriter {
     await this.queue;
     if (this.next) await this.next.abort().catch(() => undefined);
     this.next = undefined;
+    this.window.until = 0;
     await this.producer.disconnect();
   }
 }
