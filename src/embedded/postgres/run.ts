@@ -12,8 +12,9 @@ import { keptPassword } from '../credentials.ts';
 import { holdDirectory } from '../holder.ts';
 import { findPostgres, type PartResolver } from '../parts.ts';
 import { lastPort, rememberPort } from '../ports.ts';
+import { postgresUser } from './cluster.ts';
 import { preparePostgres } from './install.ts';
-import { postgresUser, rotateServerLog, startPostgres } from './server.ts';
+import { rotateServerLog, startPostgres } from './server.ts';
 
 export interface EmbeddedStoreOptions {
   home: string;
