@@ -31,7 +31,17 @@ const command = (summary: string, load: () => Promise<CommandModule>): Noun => (
 export const nouns: Record<string, Noun> = {
   up: command('Run the whole pipeline on this machine', () => import('./up.ts')),
   simulator: command('An Alpaca-compatible exchange: market streams, history, trading', () => import('./simulator.ts')),
-  ws: command('Daemon: forward the market and order streams into the event log', () => import('./ws.ts')),
+  ws: {
+    summary: 'Daemon: forward the market and order streams into the event log',
+    command: verb('Daemon: forward the market and order streams into the event log', () => import('./ws.ts')),
+    verbs: {
+      status: verb('What the forwarder of a home does now, and what is wrong', () => import('./ws-status.ts')),
+      topics: verb(
+        'The ingest topics against what they must be; --ensure creates them',
+        () => import('./ws-topics.ts'),
+      ),
+    },
+  },
   ta: {
     summary: 'Daemon: micro-bars and indicators from the log, and the sink into ClickHouse',
     command: verb(
@@ -52,7 +62,7 @@ export const nouns: Record<string, Noun> = {
       status: verb('What the trading daemon of a home does now', () => import('./trade-status.ts')),
       pause: verb('Stop deciding; reconcile goes on', () => import('./trade-pause.ts')),
       resume: verb('Go on deciding, once every condition holds', () => import('./trade-resume.ts')),
-      stop: verb('Emergency stop: no order leaves; cancel and flatten on demand', () => import('./trade-stop.ts')),
+      stop: verb('Emergency stop: no order leaves; cancels on demand', () => import('./trade-stop.ts')),
       reconcile: verb('Bring the ledger to what the broker says', () => import('./trade-reconcile.ts')),
       positions: verb('Positions of ledger and broker side by side', () => import('./trade-positions.ts')),
       decisions: verb('Decisions of the ledger, newest first', () => import('./trade-decisions.ts')),
