@@ -54,8 +54,9 @@ export function configure(command: Command): void {
           appliedNow = (await runMigration(client, plan)).applied;
           isDone = true;
         }
-        const shown = format === 'table' ? { ...plan, statements: plan.statements.join(';\n') } : plan;
-        print(renderObject({ plan_id: plan.id, done: isDone, applied_now: appliedNow, ...shown }, format));
+        const { id, ...rest } = plan;
+        const shown = format === 'table' ? { ...rest, statements: plan.statements.join(';\n') } : rest;
+        print(renderObject({ plan_id: id, done: isDone, applied_now: appliedNow, ...shown }, format));
       } catch (error) {
         throw storeFailure(error);
       } finally {
