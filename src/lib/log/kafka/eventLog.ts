@@ -169,7 +169,8 @@ class KafkaLog implements EventLog {
   private async factsOf(topic: string): Promise<TopicFacts> {
     const known = this.facts.get(topic);
     if (known) return known;
-    const { topics } = await this.admin.fetchTopicMetadata({ topics: [topic] }).catch((error: unknown) => {
+    const asked = withPatience(() => this.admin.fetchTopicMetadata({ topics: [topic] }), 5_000);
+    const { topics } = await asked.catch((error: unknown) => {
       if (protocolType(error) === 'UNKNOWN_TOPIC_OR_PARTITION') throw topicUnknown(topic);
       throw error;
     });
@@ -276,9 +277,10 @@ class KafkaLog implements EventLog {
     await this.admin.disconnect();
   }
 
+  /** Everything here may be asked again: brokers that start or move say so for a while. */
   private async guard<T>(what: string, work: () => Promise<T>): Promise<T> {
     try {
-      return await work();
+      return await withPatience(work);
     } catch (error) {
       throw kafkaError(error, what);
     }
