@@ -8,7 +8,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { createEnvelopeWriter } from '../src/lib/market/envelopeText.ts';
+import { createEnvelopeWriter } from '../src/lib/market/envelope-text.ts';
 import { systemClock } from '../src/lib/service/clock.ts';
 import { DefaultBranch } from '../src/lib/ta/branch.ts';
 import { barRecord, decodeRecord, settingsOf, signalRecord, TaEngine, type TaOutput } from '../src/lib/ta/index.ts';

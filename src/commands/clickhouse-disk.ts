@@ -9,7 +9,7 @@ import { resolveRunHome } from '../lib/service/home.ts';
 import { issuedAt } from '../lib/signals/disk/plan.ts';
 import { automaticSteps, purge, requireFreshPlan } from '../lib/signals/disk/purge.ts';
 import { type DiskReport, reportDisk, unknownReport } from '../lib/signals/disk/report.ts';
-import { renderDiskReport, renderPlan } from '../lib/ui/diskReport.ts';
+import { renderDiskReport, renderPlan } from '../lib/ui/disk-report.ts';
 import { type OutputFormat, parseOutputFormat, print, renderObject } from '../lib/ui/output.ts';
 
 interface Options {

@@ -5,7 +5,7 @@ import { signalStoreSource } from '../embedded/connect.ts';
 import { askConsent } from '../lib/runbook/confirm.ts';
 import { resolveRunHome } from '../lib/service/home.ts';
 import { storeFailure } from '../lib/signals/errors.ts';
-import { planMigration, runMigration } from '../lib/signals/migrationPlan.ts';
+import { planMigration, runMigration } from '../lib/signals/migration-plan.ts';
 import { parseOutputFormat, print, renderObject } from '../lib/ui/output.ts';
 
 interface Options {

@@ -4,7 +4,7 @@ import { openSignalStore } from '../embedded/connect.ts';
 import { exitCode } from '../lib/service/errors.ts';
 import { resolveRunHome } from '../lib/service/home.ts';
 import { storeFailure } from '../lib/signals/errors.ts';
-import { reportSchema } from '../lib/signals/migrationPlan.ts';
+import { reportSchema } from '../lib/signals/migration-plan.ts';
 import { parseOutputFormat, print, renderObject, renderRows } from '../lib/ui/output.ts';
 
 interface Options {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { type ConnectionEvent, nextConnectionState } from '../../src/lib/alpaca/connectionState.ts';
-import { retryDelayMs, streamErrorRule, upgradeErrorClass } from '../../src/lib/alpaca/streamErrors.ts';
+import { type ConnectionEvent, nextConnectionState } from '../../src/lib/alpaca/connection-state.ts';
+import { retryDelayMs, streamErrorRule, upgradeErrorClass } from '../../src/lib/alpaca/stream-errors.ts';
 import { missingFrom, subscribeMessages } from '../../src/lib/alpaca/subscription.ts';
 
 const walk = (...events: ConnectionEvent[]) => events.reduce(nextConnectionState, 'disconnected');

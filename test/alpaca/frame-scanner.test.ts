@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type ScannedMessage, scanFrame } from '../../src/lib/alpaca/frameScanner.ts';
+import { type ScannedMessage, scanFrame } from '../../src/lib/alpaca/frame-scanner.ts';
 
 const scan = (text: string) => {
   const messages: ScannedMessage[] = [];

@@ -4,8 +4,8 @@ import type { AddressInfo } from 'node:net';
 import { encode } from '@msgpack/msgpack';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type WebSocket, WebSocketServer } from 'ws';
-import type { ScannedMessage } from '../../src/lib/alpaca/frameScanner.ts';
-import { createMarketStream, type MarketStreamOptions } from '../../src/lib/alpaca/marketStream.ts';
+import type { ScannedMessage } from '../../src/lib/alpaca/frame-scanner.ts';
+import { createMarketStream, type MarketStreamOptions } from '../../src/lib/alpaca/market-stream.ts';
 import type { StateChange } from '../../src/lib/alpaca/reconnect.ts';
 import { systemClock } from '../../src/lib/service/clock.ts';
 

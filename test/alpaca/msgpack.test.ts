@@ -1,6 +1,6 @@
 import { ExtData, encode } from '@msgpack/msgpack';
 import { expect, test } from 'vitest';
-import { msgpackFrameToJson } from '../../src/lib/alpaca/msgpackFrame.ts';
+import { msgpackFrameToJson } from '../../src/lib/alpaca/msgpack-frame.ts';
 
 const stamp = (bytes: number[]) => new ExtData(-1, Uint8Array.from(bytes));
 

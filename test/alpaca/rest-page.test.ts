@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import { readRestPage } from '../../src/lib/alpaca/restPage.ts';
+import { readRestPage } from '../../src/lib/alpaca/rest-page.ts';
 
 describe('REST page', () => {
   test('gives items the form of stream messages with their own number texts', () => {

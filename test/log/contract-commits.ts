@@ -151,7 +151,7 @@ export function commitCases(at: ContractContext): void {
     await killInsideCommits({
       open: at.open,
       pool: at.pool,
-      rounds: isFull ? 100 : 10,
+      rounds: isFull ? 100 : (at.under.killRounds ?? 10),
       takeoverMs: at.under.takeoverMs,
     });
     at.log = await at.open();

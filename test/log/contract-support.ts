@@ -17,6 +17,8 @@ export interface LogUnderTest {
   cleaningMs?: number;
   /** Retention counts from the wall clock (a broker), not from the newest record. */
   followsWallTime?: boolean;
+  /** Kills inside commits when not every test runs at full count (10). */
+  killRounds?: number;
   /** Smallest session time-out of a group, machine ms. */
   sessionTimeoutMs: number;
   /** Machine ms after which a record of a dead writer's open transaction no longer hides later ones. */

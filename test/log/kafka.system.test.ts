@@ -43,6 +43,7 @@ describeLogContract('Kafka, plaintext', async () => ({
   // The broker looks at wall time and deletes whole segments.
   cleaningMs: 60_000,
   followsWallTime: true,
+  killRounds: 5,
   sessionTimeoutMs: 2_000,
   takeoverMs: 18_000,
   close: async () => undefined,
@@ -53,6 +54,7 @@ describeLogContract('Kafka, SASL_PLAINTEXT with SCRAM-SHA-512', async () => ({
   // The broker looks at wall time and deletes whole segments.
   cleaningMs: 60_000,
   followsWallTime: true,
+  killRounds: 5,
   sessionTimeoutMs: 2_000,
   takeoverMs: 8_000,
   close: async () => undefined,

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { envelopeSchema } from '../../src/lib/market/envelope.ts';
-import { createEnvelopeWriter, withMembers } from '../../src/lib/market/envelopeText.ts';
-import { readEventTime } from '../../src/lib/market/eventTime.ts';
+import { createEnvelopeWriter, withMembers } from '../../src/lib/market/envelope-text.ts';
+import { readEventTime } from '../../src/lib/market/event-time.ts';
 import {
   CountedSet,
   orderEventIdentity,

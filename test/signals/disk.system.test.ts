@@ -11,7 +11,7 @@ import { migrateSignalStore } from '../../src/lib/signals/schema.ts';
 import { clientOf, rowsOf, type StoreProcess, startStore } from '../embedded/rig.ts';
 import { freshHome } from '../support/torghut.ts';
 import { runCommand } from './command.ts';
-import { facts } from './diskFacts.ts';
+import { facts } from './disk-facts.ts';
 
 const mount = join(freshHome(), 'disk');
 const home = join(mount, 'run');

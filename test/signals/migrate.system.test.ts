@@ -3,7 +3,7 @@ import type { ClickHouseClient } from '@clickhouse/client';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import * as migrateCommand from '../../src/commands/clickhouse-migrate.ts';
 import * as schemaCommand from '../../src/commands/clickhouse-schema.ts';
-import { planMigration, reportSchema, runMigration } from '../../src/lib/signals/migrationPlan.ts';
+import { planMigration, reportSchema, runMigration } from '../../src/lib/signals/migration-plan.ts';
 import { clientOf, rowsOf, type StoreProcess, startStore } from '../embedded/rig.ts';
 import { freshHome } from '../support/torghut.ts';
 import { pointAt, runCommand } from './command.ts';

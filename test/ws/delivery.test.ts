@@ -6,12 +6,12 @@ import { openJournal } from '../../src/daemons/ws/journal.ts';
 import { Lane, quoteKey } from '../../src/daemons/ws/lane.ts';
 import { decodeCounts, Publisher } from '../../src/daemons/ws/publisher.ts';
 import { RecordMaker, Slots } from '../../src/daemons/ws/records.ts';
-import { SpoolFifo } from '../../src/daemons/ws/spoolFifo.ts';
-import { emptyMessage, scanMessage } from '../../src/lib/alpaca/frameScanner.ts';
+import { SpoolFifo } from '../../src/daemons/ws/spool-fifo.ts';
+import { emptyMessage, scanMessage } from '../../src/lib/alpaca/frame-scanner.ts';
 import type { LogWriter, NewRecord } from '../../src/lib/log/port.ts';
 import { defaultTopics } from '../../src/lib/log/topics.ts';
-import { createEnvelopeWriter } from '../../src/lib/market/envelopeText.ts';
-import { readEventTime } from '../../src/lib/market/eventTime.ts';
+import { createEnvelopeWriter } from '../../src/lib/market/envelope-text.ts';
+import { readEventTime } from '../../src/lib/market/event-time.ts';
 import type { Clock } from '../../src/lib/service/clock.ts';
 import { fencedError, type TorghutError, unreachableError } from '../../src/lib/service/errors.ts';
 

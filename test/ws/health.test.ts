@@ -4,7 +4,7 @@ import { ChannelFreshness, feedSessionStartMs, STALE_MS, WARM_UP_MS } from '../.
 import { createEndpoint, type EndpointParts } from '../../src/daemons/ws/endpoint.ts';
 import { createWsMetrics } from '../../src/daemons/ws/metrics.ts';
 import { LoopWatch, logErrorClass, StreamHealth } from '../../src/daemons/ws/stream-health.ts';
-import { retryDelayMs, type StreamErrorClass } from '../../src/lib/alpaca/streamErrors.ts';
+import { retryDelayMs, type StreamErrorClass } from '../../src/lib/alpaca/stream-errors.ts';
 import type { Clock } from '../../src/lib/service/clock.ts';
 import { machineMs } from '../../src/lib/service/machine.ts';
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { openJournal } from '../../src/daemons/ws/journal.ts';
-import { SpoolFifo } from '../../src/daemons/ws/spoolFifo.ts';
+import { SpoolFifo } from '../../src/daemons/ws/spool-fifo.ts';
 
 const folders: string[] = [];
 const folder = () => {

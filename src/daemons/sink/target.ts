@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { loadConfig } from '../../lib/service/config.ts';
 import { refusedError } from '../../lib/service/errors.ts';
 import { homePaths } from '../../lib/service/home.ts';
-import type { MigrationWish } from '../../lib/signals/migrationPlan.ts';
+import type { MigrationWish } from '../../lib/signals/migration-plan.ts';
 import { parseTtlDays } from '../../lib/signals/tables.ts';
 import { readRunFile } from '../up/run-file.ts';
 import { sinkVariables } from './variables.ts';

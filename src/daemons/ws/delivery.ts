@@ -4,7 +4,7 @@
  */
 import type { Logger } from 'pino';
 import type { LogWriter } from '../../lib/log/port.ts';
-import type { EnvelopeWriter } from '../../lib/market/envelopeText.ts';
+import type { EnvelopeWriter } from '../../lib/market/envelope-text.ts';
 import type { Clock } from '../../lib/service/clock.ts';
 import { codeOf, type TorghutError } from '../../lib/service/errors.ts';
 import type { Journal } from './journal.ts';
@@ -12,7 +12,7 @@ import { Lane } from './lane.ts';
 import type { WsMetrics } from './metrics.ts';
 import { type Outgoing, Publisher, type Slot } from './publisher.ts';
 import { RecordMaker, type Slots } from './records.ts';
-import { SpoolFifo } from './spoolFifo.ts';
+import { SpoolFifo } from './spool-fifo.ts';
 import type { WsConfig } from './variables.ts';
 
 /** A waiting line does not fill the queue beyond so many records, so that live and old ones share the memory bound. */

@@ -1,7 +1,7 @@
 /**
  * What ws tells about itself: /readyz gates, /status (polled by `up`), /metrics (spec ingest 4).
  */
-import { isUp } from '../../lib/alpaca/connectionState.ts';
+import { isUp } from '../../lib/alpaca/connection-state.ts';
 import { formatTimestampNs } from '../../lib/market/time.ts';
 import type { Clock } from '../../lib/service/clock.ts';
 import type { DaemonEndpoint } from '../../lib/service/http.ts';

@@ -5,15 +5,15 @@
  * that cannot be read goes to the dead-letter topic and never stops the others.
  */
 import type { Logger } from 'pino';
-import { isUp } from '../../lib/alpaca/connectionState.ts';
-import { emptyMessage, type ScannedMessage, scanMessage } from '../../lib/alpaca/frameScanner.ts';
-import type { MarketRest } from '../../lib/alpaca/marketRest.ts';
+import { isUp } from '../../lib/alpaca/connection-state.ts';
+import { emptyMessage, type ScannedMessage, scanMessage } from '../../lib/alpaca/frame-scanner.ts';
+import type { MarketRest } from '../../lib/alpaca/market-rest.ts';
 import type { StateChange } from '../../lib/alpaca/reconnect.ts';
-import { type EventTime, readEventTime } from '../../lib/market/eventTime.ts';
+import { type EventTime, readEventTime } from '../../lib/market/event-time.ts';
 import type { Clock } from '../../lib/service/clock.ts';
 import { describeError } from '../../lib/service/errors.ts';
 import { machineMs, sleep } from '../../lib/service/machine.ts';
-import type { DeadLetters } from './deadLetters.ts';
+import type { DeadLetters } from './dead-letters.ts';
 import type { Journal } from './journal.ts';
 import type { Lane } from './lane.ts';
 import type { WsMetrics } from './metrics.ts';
@@ -21,7 +21,7 @@ import type { ProgressTeller } from './progress.ts';
 import type { Publisher } from './publisher.ts';
 import { channelOfType, counterOfChannel, type RecordMaker, type Slots } from './records.ts';
 import { type RepairResult, repairLane } from './repair.ts';
-import type { StatusReporter } from './statusReporter.ts';
+import type { StatusReporter } from './status-reporter.ts';
 import type { LaneTail } from './tail.ts';
 
 export interface ForwarderOptions {

@@ -4,14 +4,14 @@
  * Guarantees: order of acceptance, except that a repaired stretch is merged in by event time; nothing is let through while a gap
  * is open; when there is no room the lane is cut at one place, what comes after is counted, and the cut becomes a gap.
  */
-import { emptyMessage, type ScannedMessage, scanMessage } from '../../lib/alpaca/frameScanner.ts';
-import { type EventTime, readEventTime } from '../../lib/market/eventTime.ts';
+import { emptyMessage, type ScannedMessage, scanMessage } from '../../lib/alpaca/frame-scanner.ts';
+import { type EventTime, readEventTime } from '../../lib/market/event-time.ts';
 import { CountedSet, quoteIdentity } from '../../lib/market/identity.ts';
 import { parseTimestampNs } from '../../lib/market/time.ts';
 import type { Journal } from './journal.ts';
 import type { Publisher } from './publisher.ts';
 import type { RecordMaker } from './records.ts';
-import type { SpoolFifo } from './spoolFifo.ts';
+import type { SpoolFifo } from './spool-fifo.ts';
 
 export interface LaneOptions {
   partition: number;

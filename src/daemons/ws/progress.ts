@@ -4,7 +4,7 @@
  * Guarantees: a record says only what an answered ping proves, and goes through the same queue behind everything accepted
  * before; none while the stream is down or the partition waits for a repair.
  */
-import type { EnvelopeWriter } from '../../lib/market/envelopeText.ts';
+import type { EnvelopeWriter } from '../../lib/market/envelope-text.ts';
 import { formatTimestampNs } from '../../lib/market/time.ts';
 import type { Clock } from '../../lib/service/clock.ts';
 import type { Lane } from './lane.ts';

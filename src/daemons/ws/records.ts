@@ -3,12 +3,12 @@
  * Guarantees: a trade or bar that was given before makes no second record; the revision of a minute bar counts up per symbol and
  * minute, over restarts too (design 5, spec ingest 5). Quotes are never judged here.
  */
-import type { ScannedMessage } from '../../lib/alpaca/frameScanner.ts';
+import type { ScannedMessage } from '../../lib/alpaca/frame-scanner.ts';
 import { partitionOfKey } from '../../lib/log/partition.ts';
 import type { TopicRole } from '../../lib/log/topics.ts';
 import type { Channel } from '../../lib/market/envelope.ts';
-import { type EnvelopeWriter, withMembers } from '../../lib/market/envelopeText.ts';
-import type { EventTime } from '../../lib/market/eventTime.ts';
+import { type EnvelopeWriter, withMembers } from '../../lib/market/envelope-text.ts';
+import type { EventTime } from '../../lib/market/event-time.ts';
 import { barContent, RecentSet, tradeIdentity } from '../../lib/market/identity.ts';
 import type { Clock } from '../../lib/service/clock.ts';
 import type { Outgoing, Slot } from './publisher.ts';

@@ -4,9 +4,9 @@
  * Guarantees: nothing that is durable or waiting is published again; trades, quotes and bars of a slice go out merged by time;
  * live data wait `limitMs` machine ms at most, after that they flow and the rest goes to the repair topic.
  */
-import type { ScannedMessage } from '../../lib/alpaca/frameScanner.ts';
-import type { HistoryKind, MarketRest } from '../../lib/alpaca/marketRest.ts';
-import { readEventTime } from '../../lib/market/eventTime.ts';
+import type { ScannedMessage } from '../../lib/alpaca/frame-scanner.ts';
+import type { HistoryKind, MarketRest } from '../../lib/alpaca/market-rest.ts';
+import { readEventTime } from '../../lib/market/event-time.ts';
 import { barContent, CountedSet, tradeIdentity } from '../../lib/market/identity.ts';
 import { parseTimestampNs } from '../../lib/market/time.ts';
 import type { Clock } from '../../lib/service/clock.ts';

@@ -5,9 +5,9 @@
  */
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { createMarketRest } from '../../lib/alpaca/marketRest.ts';
+import { createMarketRest } from '../../lib/alpaca/market-rest.ts';
 import { openEventLog } from '../../lib/log/open.ts';
-import { createEnvelopeWriter } from '../../lib/market/envelopeText.ts';
+import { createEnvelopeWriter } from '../../lib/market/envelope-text.ts';
 import { openClock } from '../../lib/service/clock.ts';
 import { announceService, homePaths, withdrawService } from '../../lib/service/home.ts';
 import { serveEndpoint } from '../../lib/service/http.ts';
@@ -15,18 +15,18 @@ import { createLifecycle, type Lifecycle, runDaemon } from '../../lib/service/li
 import { createLogger, type Logger, registerSecret } from '../../lib/service/logging.ts';
 import { machineMs, sleep } from '../../lib/service/machine.ts';
 import { ChannelFreshness } from './channel-freshness.ts';
-import { createDeadLetters } from './deadLetters.ts';
+import { createDeadLetters } from './dead-letters.ts';
 import { createDelivery } from './delivery.ts';
 import { createEndpoint } from './endpoint.ts';
 import { Forwarder } from './forwarder.ts';
 import { openJournal } from './journal.ts';
 import { createWsMetrics } from './metrics.ts';
-import { createOrderEvents, orderRoles } from './orderEvents.ts';
+import { createOrderEvents, orderRoles } from './order-events.ts';
 import { createProgressTeller, PROGRESS_INTERVAL_MS } from './progress.ts';
 import { Slots } from './records.ts';
 import { recover } from './recovery.ts';
-import { createSilenceCheck } from './silenceCheck.ts';
-import { createStatusReporter, HEARTBEAT_MS } from './statusReporter.ts';
+import { createSilenceCheck } from './silence-check.ts';
+import { createStatusReporter, HEARTBEAT_MS } from './status-reporter.ts';
 import { LoopWatch, StreamHealth } from './stream-health.ts';
 import { createStreams, isFeedActive } from './streams.ts';
 import { readLaneTail } from './tail.ts';

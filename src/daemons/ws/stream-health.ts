@@ -3,9 +3,9 @@
  * whether a restart could cure it. Machine time throughout.
  * Guarantee: authentication, entitlement, symbol limits, the log and silence never ask for a restart, which would not cure them.
  */
-import { type ConnectionState, isUp } from '../../lib/alpaca/connectionState.ts';
+import { type ConnectionState, isUp } from '../../lib/alpaca/connection-state.ts';
 import type { StateChange } from '../../lib/alpaca/reconnect.ts';
-import type { StreamErrorClass } from '../../lib/alpaca/streamErrors.ts';
+import type { StreamErrorClass } from '../../lib/alpaca/stream-errors.ts';
 
 /** Machine ms after which each fault counts. */
 export const STALLED_LOOP_MS = 30_000;

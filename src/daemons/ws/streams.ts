@@ -1,18 +1,18 @@
 /** The two streams of ws with what each of their events sets off. */
 import type { Logger } from 'pino';
-import { isUp } from '../../lib/alpaca/connectionState.ts';
-import { createMarketStream, type MarketStream } from '../../lib/alpaca/marketStream.ts';
-import { createOrderStream, type OrderStream } from '../../lib/alpaca/orderStream.ts';
+import { isUp } from '../../lib/alpaca/connection-state.ts';
+import { createMarketStream, type MarketStream } from '../../lib/alpaca/market-stream.ts';
+import { createOrderStream, type OrderStream } from '../../lib/alpaca/order-stream.ts';
 import { sessionOf } from '../../lib/market/calendar.ts';
 import type { Clock } from '../../lib/service/clock.ts';
 import { machineMs } from '../../lib/service/machine.ts';
 import type { ChannelFreshness } from './channel-freshness.ts';
-import type { DeadLetters } from './deadLetters.ts';
+import type { DeadLetters } from './dead-letters.ts';
 import type { Forwarder } from './forwarder.ts';
 import type { WsMetrics } from './metrics.ts';
-import type { OrderEvents } from './orderEvents.ts';
+import type { OrderEvents } from './order-events.ts';
 import type { ProgressTeller } from './progress.ts';
-import type { StatusReporter } from './statusReporter.ts';
+import type { StatusReporter } from './status-reporter.ts';
 import type { StreamHealth } from './stream-health.ts';
 import type { WsConfig } from './variables.ts';
 

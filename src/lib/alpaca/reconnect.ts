@@ -4,9 +4,9 @@
  * (spec ingest 2.4); when the signal aborts the last socket is closed before `run` resolves.
  */
 import { machineMs, sleep } from '../service/machine.ts';
-import { type ConnectionEvent, type ConnectionState, nextConnectionState } from './connectionState.ts';
+import { type ConnectionEvent, type ConnectionState, nextConnectionState } from './connection-state.ts';
 import type { SocketEnd } from './socket.ts';
-import { type RetrySettings, retryDelayMs } from './streamErrors.ts';
+import { type RetrySettings, retryDelayMs } from './stream-errors.ts';
 import type { MarketChannel } from './subscription.ts';
 
 export interface StateChange {

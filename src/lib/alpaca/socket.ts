@@ -6,7 +6,7 @@
 import WebSocket, { type RawData } from 'ws';
 import type { Clock } from '../service/clock.ts';
 import { machineMs } from '../service/machine.ts';
-import { type StreamErrorClass, upgradeErrorClass } from './streamErrors.ts';
+import { type StreamErrorClass, upgradeErrorClass } from './stream-errors.ts';
 
 export interface SocketEnd {
   errorClass: StreamErrorClass;

@@ -10,7 +10,7 @@ import type { ClickHouseClient } from '@clickhouse/client';
 import { z } from 'zod';
 import { refusedError } from '../service/errors.ts';
 import { inspectTables, type LiveTable } from './live.ts';
-import { quoteLiteral } from './sqlText.ts';
+import { quoteLiteral } from './sql-text.ts';
 import { createTableSql, type TtlDays, tables, ttlExpression } from './tables.ts';
 
 export interface SchemaTarget {

@@ -6,7 +6,7 @@
  * Detached `covered-by-broken` parts stay: on a single node they may be the only copy of what the broken part held.
  */
 import { createHash } from 'node:crypto';
-import { quoteIdentifier, quoteLiteral } from '../sqlText.ts';
+import { quoteIdentifier, quoteLiteral } from '../sql-text.ts';
 import type { DiskLevel } from './level.ts';
 import type { StoreFacts } from './probes.ts';
 

@@ -4,7 +4,7 @@
  * unchanged, version 2 adds the account (spec ingest 5).
  */
 import type { TopicRole } from '../../lib/log/topics.ts';
-import { type EnvelopeWriter, withMembers } from '../../lib/market/envelopeText.ts';
+import { type EnvelopeWriter, withMembers } from '../../lib/market/envelope-text.ts';
 import { orderEventIdentity, RecentSet } from '../../lib/market/identity.ts';
 import { formatTimestampNs, parseTimestampNs } from '../../lib/market/time.ts';
 import type { Clock } from '../../lib/service/clock.ts';

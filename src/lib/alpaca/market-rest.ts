@@ -7,8 +7,8 @@
 import { formatTimestampNs } from '../market/time.ts';
 import { TorghutError } from '../service/errors.ts';
 import { backoffMs, sleep } from '../service/machine.ts';
-import type { ScannedMessage } from './frameScanner.ts';
-import { readRestPage } from './restPage.ts';
+import type { ScannedMessage } from './frame-scanner.ts';
+import { readRestPage } from './rest-page.ts';
 
 export type HistoryKind = 'trades' | 'quotes' | 'bars';
 

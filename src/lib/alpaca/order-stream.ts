@@ -5,8 +5,8 @@
  * `alpaca_auth` or `alpaca_auth_timeout`. Facts: frames are single objects, binary on paper (alpaca-protocol 2, ingest 1.5).
  */
 import type { Clock } from '../service/clock.ts';
-import type { ConnectionState } from './connectionState.ts';
-import { skipSpace, skipValue, stringAt } from './frameScanner.ts';
+import type { ConnectionState } from './connection-state.ts';
+import { skipSpace, skipValue, stringAt } from './frame-scanner.ts';
 import { type Connection, createReconnecting, type StateChange } from './reconnect.ts';
 import { openSocket, type SocketEnd, type WatchedSocket } from './socket.ts';
 

@@ -7,12 +7,12 @@
 import { encode as pack } from '@msgpack/msgpack';
 import type { Clock } from '../service/clock.ts';
 import { machineMs } from '../service/machine.ts';
-import { type ConnectionState, isUp } from './connectionState.ts';
-import { type ScannedMessage, scanFrame } from './frameScanner.ts';
-import { msgpackFrameToJson } from './msgpackFrame.ts';
+import { type ConnectionState, isUp } from './connection-state.ts';
+import { type ScannedMessage, scanFrame } from './frame-scanner.ts';
+import { msgpackFrameToJson } from './msgpack-frame.ts';
 import { type Connection, createReconnecting, type StateChange } from './reconnect.ts';
 import { openSocket, type SocketEnd, type WatchedSocket } from './socket.ts';
-import { streamErrorRule } from './streamErrors.ts';
+import { streamErrorRule } from './stream-errors.ts';
 import {
   countPairs,
   type MarketChannel,

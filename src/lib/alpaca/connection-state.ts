@@ -2,7 +2,7 @@
  * The states of a stream connection, apart from sockets, protocol and data: what follows what, and nothing else.
  * Guarantees: an event that does not belong to a state is a programming error and throws; `draining` is final.
  */
-import { isBlocking, type StreamErrorClass } from './streamErrors.ts';
+import { isBlocking, type StreamErrorClass } from './stream-errors.ts';
 
 export type ConnectionState =
   | 'disconnected'

@@ -4,7 +4,7 @@
  * Guarantees: progress never runs more than `SILENCE_MS` of market time ahead of what was received or confirmed; data that REST
  * knows and the socket did not bring before an answered ping end the connection, and the repair fills the gap.
  */
-import type { MarketRest } from '../../lib/alpaca/marketRest.ts';
+import type { MarketRest } from '../../lib/alpaca/market-rest.ts';
 import { tradeIdentity } from '../../lib/market/identity.ts';
 import { parseTimestampNs } from '../../lib/market/time.ts';
 import { NS_PER_MS } from '../../lib/service/clock.ts';

@@ -5,7 +5,7 @@ import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
 import { levelExitCode } from '../../src/lib/signals/disk/level.ts';
 import { planPurge, reclaimable } from '../../src/lib/signals/disk/plan.ts';
-import { facts } from '../signals/diskFacts.ts';
+import { facts } from '../signals/disk-facts.ts';
 
 const page = readFileSync(join(import.meta.dirname, '../../runbooks/clickhouse-disk.md'), 'utf8');
 const cells = (pattern: RegExp) => [...page.matchAll(pattern)].map(([, ...found]) => found);

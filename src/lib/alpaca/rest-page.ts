@@ -3,7 +3,7 @@
  * item's text unchanged. Facts: `{"trades":{"SYM":[…]},"next_page_token":…}`, items carry neither `T` nor `S`; a single-symbol
  * answer has the list itself and `symbol` (alpaca-protocol 3, ingest 2.5).
  */
-import { type ScannedMessage, scanMessages, skipSpace, skipValue, stringAt } from './frameScanner.ts';
+import { type ScannedMessage, scanMessages, skipSpace, skipValue, stringAt } from './frame-scanner.ts';
 
 export interface RestPage {
   messages: ScannedMessage[];

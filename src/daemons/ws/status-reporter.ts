@@ -4,7 +4,7 @@
  */
 import type { StateChange } from '../../lib/alpaca/reconnect.ts';
 import { sessionOf } from '../../lib/market/calendar.ts';
-import type { EnvelopeWriter } from '../../lib/market/envelopeText.ts';
+import type { EnvelopeWriter } from '../../lib/market/envelope-text.ts';
 import { formatTimestampNs } from '../../lib/market/time.ts';
 import type { Clock } from '../../lib/service/clock.ts';
 import type { Publisher } from './publisher.ts';

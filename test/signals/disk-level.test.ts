@@ -12,7 +12,7 @@ import {
 } from '../../src/lib/signals/disk/level.ts';
 import { issuedAt, planPurge } from '../../src/lib/signals/disk/plan.ts';
 import { requireFreshPlan } from '../../src/lib/signals/disk/purge.ts';
-import { facts } from './diskFacts.ts';
+import { facts } from './disk-facts.ts';
 
 const GiB = 1024 ** 3;
 const figures = (changes: Partial<DiskFigures> = {}): DiskFigures => ({
