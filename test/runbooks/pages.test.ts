@@ -32,7 +32,9 @@ function commandLines(page: string): string[] {
 /** Words of a command line: quotes group, NAME=value before the command is its environment. */
 function words(line: string): string[] {
   // What the shell does with the output is not the program's.
-  const found = [...line.replace(/\s+(>|\|)\s.*$/, '').matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(([, a, b, c]) => a ?? b ?? c ?? '');
+  const found = [...line.replace(/\s+(>|\|)\s.*$/, '').matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(
+    ([, a, b, c]) => a ?? b ?? c ?? '',
+  );
   return found.slice(found.findIndex((word) => !/^[A-Z_]+=/.test(word)));
 }
 
