@@ -1,6 +1,7 @@
 /** `torghut clickhouse query SQL`: one statement against the signal store, read-only unless --write. */
 import type { Command } from 'commander';
 import { openSignalStore } from '../embedded/connect.ts';
+import { readFromStore } from '../embedded/reading.ts';
 import { usageError } from '../lib/service/errors.ts';
 import { resolveRunHome } from '../lib/service/home.ts';
 import { queryStore } from '../lib/signals/query.ts';
@@ -41,12 +42,12 @@ export function configure(command: Command): void {
     )
     .action(async (sql: string, options: Options) => {
       const format = parseOutputFormat(options.output);
-      const store = await openSignalStore({ home: resolveRunHome(options.home) });
-      try {
-        const rows = await queryStore(store.client, { sql, parameters: options.param, canWrite: options.write });
-        print(renderRows(rows, format));
-      } finally {
-        await store.close();
-      }
+      const home = resolveRunHome(options.home);
+      const rows = await readFromStore(
+        () => openSignalStore({ home }),
+        ({ client }) => queryStore(client, { sql, parameters: options.param, canWrite: options.write }),
+        !options.write,
+      );
+      print(renderRows(rows, format));
     });
 }

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { openLedger } from '../embedded/connect.ts';
 import { queryLedger } from '../embedded/postgres/query.ts';
+import { readFromStore } from '../embedded/reading.ts';
 import { resolveRunHome } from '../lib/service/home.ts';
 import { parseOutputFormat, print, renderRows } from '../lib/ui/output.ts';
 
@@ -32,12 +33,12 @@ export function configure(command: Command): void {
     )
     .action(async (sql: string, options: Options) => {
       const format = parseOutputFormat(options.output);
-      const ledger = await openLedger({ home: resolveRunHome(options.home) });
-      try {
-        const rows = await queryLedger(ledger.dsn, { sql, parameters: options.param, canWrite: options.write });
-        print(renderRows(rows, format));
-      } finally {
-        await ledger.close();
-      }
+      const home = resolveRunHome(options.home);
+      const rows = await readFromStore(
+        () => openLedger({ home }),
+        ({ dsn }) => queryLedger(dsn, { sql, parameters: options.param, canWrite: options.write }),
+        !options.write,
+      );
+      print(renderRows(rows, format));
     });
 }
