@@ -69,7 +69,8 @@ function queryError(error: unknown): TorghutError {
       cause: error,
     });
   }
-  const isServerError = code !== undefined && /^\d+$/.test(code);
+  // 394: the server ends and cancels what runs; another one may answer.
+  const isServerError = code !== undefined && code !== '394' && /^\d+$/.test(code);
   if (!isServerError) return storeError(error);
   return usageError({
     code: 'query_failed',
