@@ -65,16 +65,23 @@ export function startAt(topicName: string, partitions: number, start: StartPosit
   return { partitions: Array.from({ length: partitions }, (_, partition) => ({ topic: topicName, partition, start })) };
 }
 
-/** Everything committed so far, per partition in order. */
+/** Everything committed so far, per partition in order. Retention that overtakes the reader makes it begin anew. */
 export async function readAll(log: EventLog, topicName: string, partitions = 1): Promise<LogRecord[]> {
-  const reader = await log.openReader(startAt(topicName, partitions, 'earliest'));
-  const all: LogRecord[] = [];
-  const [description] = await log.describeTopics([topicName]);
-  const isAtEnd = () =>
-    reader.positions().every((of) => of.offset >= (description?.partitions[of.partition]?.latest ?? 0n));
-  while (!isAtEnd()) all.push(...(await reader.poll({ maxRecords: 10_000, waitMs: 200 })));
-  await reader.close();
-  return all;
+  for (;;) {
+    const reader = await log.openReader(startAt(topicName, partitions, 'earliest'));
+    const all: LogRecord[] = [];
+    const [description] = await log.describeTopics([topicName]);
+    const isAtEnd = () =>
+      reader.positions().every((of) => of.offset >= (description?.partitions[of.partition]?.latest ?? 0n));
+    try {
+      while (!isAtEnd()) all.push(...(await reader.poll({ maxRecords: 10_000, waitMs: 200 })));
+      return all;
+    } catch (error) {
+      if ((error as { code?: string }).code !== 'offset_out_of_range') throw error;
+    } finally {
+      await reader.close();
+    }
+  }
 }
 
 export async function eventually(what: string, ms: number, check: () => Promise<boolean> | boolean): Promise<void> {
