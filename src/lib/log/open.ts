@@ -22,6 +22,6 @@ export async function openEventLog(options: OpenLogOptions): Promise<EventLog> {
   const { home, env, clock, signal } = options;
   if ((env.KAFKA_BOOTSTRAP ?? '').trim() === '') return openEmbeddedLog({ home, clock, signal });
   const settings = kafkaSettings(loadConfig(logVariables, env).values);
-  const { connectKafkaLog } = await import('./kafka/eventLog.ts');
+  const { connectKafkaLog } = await import('./kafka/event-log.ts');
   return connectKafkaLog(settings, clock);
 }
