@@ -27,7 +27,7 @@ function readDay(): Input {
   const writer = createEnvelopeWriter({ feed: 'sip', clock: systemClock(), lastSeq: 0 });
   const lines = ['trades', 'quotes'].flatMap((file) =>
     gunzipSync(readFileSync(join(folder, `${file}.ndjson.gz`))).toString().trimEnd().split('\n'),
-  );
+  ); // biome-ignore format: one chain
   const messages = lines.map((raw) => {
     const { S, t } = JSON.parse(raw) as { S: string; t: string };
     return { raw, symbol: S, t, at: Date.parse(t) };
@@ -118,4 +118,4 @@ process.stdout.write(
     null,
     2,
   )}\n`,
-);
+); // biome-ignore format: one object

@@ -47,7 +47,7 @@ const settings: TradingSettings = {
   maxNotionalPerTrade: none, minNotionalPerTrade: none, maxPositionPctEquity: none, allowShorts: true,
   allowFractional: false, allowCrypto: false, cooldownSeconds: 5, buyingPowerReserveBps: 1_000, maxPriceAgeSeconds: 60,
   priceLookbackMinutes: 5, maxDecisionAgeSeconds: 30, maxPriceDriftBps: 50, dailyLossStopPct: none,
-};
+}; // biome-ignore format: one list
 const price = { price: new Decimal('100.25'), asOfMs: startMs };
 const account = {
   equity: new Decimal(100_000),

@@ -146,7 +146,7 @@ export async function runSimulator(options: SimulatorOptions, lifecycle: Lifecyc
   const { plan, ghostMs, slowClientBytes, authDeadlineMs } = options;
   const streams = new Streams({
     stocks, test, crypto, keys, faults, plan, ghostMs, slowClientBytes, authDeadlineMs, connectionLimit: 1,
-  });
+  }); // biome-ignore format: one list
   const server = await startServer({
     stocks,
     crypto,

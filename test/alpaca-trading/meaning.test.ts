@@ -211,7 +211,7 @@ describe('the way to the broker', () => {
     const wrong: Partial<OrderTerms>[] = [
       { quantity: new Decimal(0) }, { quantity: new Decimal(-1) }, { quantity: new Decimal('Infinity') }, { symbol: 'ibm' },
       { limitPrice: new Decimal('1.234') }, { limitPrice: new Decimal('0.12345') }, { stopPrice: new Decimal(0) }, { type: 'market' },
-    ];
+    ]; // biome-ignore format: one list
     for (const change of wrong)
       expect(() => checkPayload({ ...terms, ...change }, id), JSON.stringify(change)).toThrow('firewall');
     expect(() => checkPayload(terms, 'by-hand')).toThrow('firewall');

@@ -70,7 +70,7 @@ describe('stream errors', () => {
   test('a refused upgrade has a class too', () => {
     expect([401, 403, 406, 429, 502, 418].map(upgradeErrorClass)).toEqual([
       'alpaca_auth', 'alpaca_auth', 'alpaca_406_second_connection', 'rate_limited', 'alpaca_server', 'unknown',
-    ]);
+    ]); // biome-ignore format: one list
   });
 
   test('406 waits 5 s and doubles to 60 s; bad keys wait a minute; the rest backs off from the base with jitter', () => {

@@ -17,7 +17,7 @@ describe('frame scanner', () => {
     expect(messages.map(({ raw }) => raw)).toEqual([trade, bar]);
     expect(messages[0]).toMatchObject({
       type: 't', symbol: 'ZZZ', id: '52983525034326001', exchange: 'V', tape: 'C', time: '2030-01-02T15:00:00.5Z',
-    });
+    }); // biome-ignore format: one list
     expect(messages[1]).toMatchObject({ type: 'b', symbol: 'YYY', id: '' });
   });
 
@@ -39,7 +39,7 @@ describe('frame scanner', () => {
     `[${'{"a":'.repeat(80)}1${'}'.repeat(80)}]`,
   ])('reports a fault in %j', (text) => {
     expect(scan(text).fault).toBeDefined();
-  });
+  }); // biome-ignore format: one list
 
   test('messages before a fault are handed over', () => {
     const { fault, messages } = scan('[{"T":"t","S":"A"},{"T":"t",');

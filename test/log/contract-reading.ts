@@ -48,7 +48,7 @@ export function readingCases(at: ContractContext): void {
     const cases: [number, bigint][] = [
       [0, offsets[0] as bigint], [10, offsets[0] as bigint], [11, offsets[2] as bigint], [30, offsets[2] as bigint],
       [31, offsets[5] as bigint], [40, offsets[5] as bigint], [41, end],
-    ];
+    ]; // biome-ignore format: one table
     for (const [timestampMs, expected] of cases) {
       const of = { topic: name, partition: 0 };
       expect(await peer.call('offsetForTime', of, timestampMs), `time ${timestampMs}`).toBe(expected);

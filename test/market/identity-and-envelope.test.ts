@@ -45,7 +45,7 @@ describe('event time', () => {
   test('reads offsets and turns them to UTC; knows the session', () => {
     expect(readEventTime('2013-10-08T09:30:00.5-04:00')).toEqual({
       ms: Date.parse('2013-10-08T13:30:00.5Z'), session: 'regular', text: '2013-10-08T13:30:00.5Z',
-    });
+    }); // biome-ignore format: one list
     expect(readEventTime('2013-10-08T13:29:59.999999999Z')?.session).toBe('pre');
   });
 });
@@ -120,14 +120,14 @@ describe('envelope', () => {
     const text = writer.market({
       channel: 'trades', symbol: 'NVDA', eventTs: '2026-03-10T14:31:02.391204117Z', session: 'regular', payload,
       source: 'ws', isFinal: true,
-    });
+    }); // biome-ignore format: one list
     expect(text).toContain(`"payload":${payload},`);
     expect(JSON.parse(text)).toEqual({
       ingest_ts: '2026-03-10T14:31:02.418Z', event_ts: '2026-03-10T14:31:02.391204117Z', feed: 'iex', channel: 'trades',
       symbol: 'NVDA', seq: Math.floor(nowMs / 1_000) * 1_000_000 + 1, payload: JSON.parse(payload), account_label: null,
       is_final: true, source: 'ws', window: null, version: 2, provider: 'alpaca', market_session: 'regular',
       delay_class: 'real_time_exchange_only', producer_epoch: nowMs,
-    });
+    }); // biome-ignore format: one list
     expect(envelopeSchema.safeParse(JSON.parse(text)).success).toBe(true);
   });
 

@@ -15,7 +15,7 @@ const statuses = [
   'pending_new', 'accepted', 'accepted_for_bidding', 'pending_review', 'new', 'held', 'stopped', 'suspended', 'calculated',
   'partially_filled', 'pending_cancel', 'pending_replace', 'filled', 'canceled', 'expired', 'rejected', 'replaced',
   'done_for_day', 'something_new',
-];
+]; // biome-ignore format: one list
 
 const report = fc.record(
   {
@@ -39,7 +39,7 @@ describe('the order state machine', () => {
       ...Array.from({ length: 9 }, () => 'open'),
       'partial', 'pending_change', 'pending_change', 'filled', 'canceled', 'expired', 'rejected', 'replaced', 'done_for_day',
       'unknown',
-    ]);
+    ]); // biome-ignore format: one list
   });
 
   it('never leaves a final state, never shrinks the filled quantity, whatever comes in whatever order', () => {

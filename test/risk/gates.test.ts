@@ -85,7 +85,7 @@ const refusals: [string, string, Change][] = [
   ['sell_inventory_conflict', 'an exit whose shares are all reserved', { d: exit, s: { position: dec(5), pending: [pending('sell', 5)] }, l: { allowShorts: true, maxPositionPctEquity: undefined } }],
   ['price_moved', 'a price that ran away', { s: { price: { price: dec('100.51'), asOfMs: nowMs } } }],
   ['decision_too_old', 'an old decision', { d: { eventTsMs: nowMs - 30_001 } }],
-];
+]; // biome-ignore format: one row per reason
 
 describe('risk gates', () => {
   it('approve the untouched fixture', () => {

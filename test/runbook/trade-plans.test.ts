@@ -125,7 +125,7 @@ describe('passes of reconcile', () => {
   const pass = (changes: number, more: Partial<PassReport> = {}): PassReport => ({
     changes, ordersSeen: 1, fillsAdded: 0, statesChanged: 0, claimsResolved: 0, adopted: 0, unknownClaims: 0,
     openOrders: 0, findings: [], ...more,
-  });
+  }); // biome-ignore format: one object
   const made = (...reports: PassReport[]) => {
     let next = 0;
     return reconcileUntilQuiet(async () => reports[Math.min(next++, reports.length - 1)] as PassReport, 700);

@@ -31,12 +31,12 @@ export function envelopeOf(event: MarketEvent): { channel: string; text: string 
       case 'cancel':
         return ['cancelErrors', { T: 'x', ...common, x: event.exchange, i: event.id, p: 1, s: 1, a: 'C', z: 'A' }];
     }
-  })();
+  })(); // biome-ignore format: one line per channel
   const text = JSON.stringify({
     ingest_ts: t, event_ts: t, feed: 'sip', channel, symbol: event.symbol, seq: event.seq, payload, account_label: null,
     is_final: true, source: 'ws', window: null, version: 2, provider: 'alpaca', market_session: 'regular', delay_class: null,
     producer_epoch: 1,
-  });
+  }); // biome-ignore format: as ws writes it
   return { channel, text };
 }
 

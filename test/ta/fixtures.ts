@@ -24,7 +24,7 @@ export function trade(seconds: number, price: number, size = 100, more: Partial<
   return {
     kind: 'trade', symbol: 'MU', sec, nano, price, size,
     id: counter, exchange: 'Q', conditions: [' '], tape: 'A', seq: counter, ...more,
-  };
+  }; // biome-ignore format: one trade, one glance
 }
 
 export function quote(seconds: number, bidPrice: number, askPrice: number, more: Partial<QuoteEvent> = {}): QuoteEvent {
@@ -50,7 +50,7 @@ export function minuteBar(minute: number, close: number, more: Partial<MinuteBar
   return {
     kind: 'bar', symbol: 'MU', sec: OPEN + minute * 60, nano: 0,
     open: close, high: close, low: close, close, volume: 4, vwap: null, isUpdate: false, revision: 0, seq: counter, ...more,
-  };
+  }; // biome-ignore format: one bar, one glance
 }
 
 export function instant(seconds: number): { sec: number; nano: number } {

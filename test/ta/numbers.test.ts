@@ -21,7 +21,7 @@ describe('naturalLog', () => {
     for (const [x, y] of [[1, 0], [0, -Infinity], [-1, NaN], [Infinity, Infinity], [NaN, NaN], [2, Math.LN2], [5e-324, Math.log(5e-324)]] as const) {
       expect(naturalLog(x)).toBe(y);
     }
-  });
+  }); // biome-ignore format: one table
 });
 
 describe('times', () => {
@@ -45,7 +45,7 @@ describe('times', () => {
     '2013-10-08T13:30:61Z', '2013-10-08T13:30:00.Z', '2013-10-08T13:30:00X', '2013-10-08T13:30:00.1Zx', 'x013-10-08T13:30:00Z',
   ])('refuses %j', (text) => {
     expect(parseInstant(text, { sec: 0, nano: 0 })).toBe(false);
-  });
+  }); // biome-ignore format: one list
 });
 
 describe('sessions', () => {
@@ -58,7 +58,7 @@ describe('sessions', () => {
       ['2026-11-02T14:30:00Z', true], ['2026-10-30T13:30:00Z', true],
     ];
     for (const [text, expected] of cases) expect(isRegularSession(utc(text)), text).toBe(expected);
-  });
+  }); // biome-ignore format: one table
 
   it('agrees with the New York wall clock at every hour of twenty years', () => {
     const hour = new Intl.DateTimeFormat('en-US', { timeZone: 'America/New_York', hour: '2-digit', hourCycle: 'h23' });

@@ -26,7 +26,7 @@ function messages(file: string): Message[] {
   const path = join(data ?? '', 'us-equities-2013-10-08', file);
   if (!existsSync(path)) throw new Error(`TORGHUT_DATA is set but ${file} is missing`);
   return gunzipSync(readFileSync(path)).toString().trimEnd().split('\n').map((line) => JSON.parse(line) as Message);
-}
+} // biome-ignore format: one chain
 
 const minuteOf = (t: string) => `${t.slice(0, 16)}:00Z`;
 

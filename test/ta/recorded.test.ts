@@ -5,7 +5,7 @@ import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import {
   type BarOutput, decodeProviderMessage, formatSecond, type MarketEvent, settingsOf, TaEngine, type TaOutput,
-} from '../../src/lib/ta/index.ts';
+} from '../../src/lib/ta/index.ts'; // biome-ignore format: one list
 import { currentRows, seededRandom } from './fixtures.ts';
 
 const data = process.env.TORGHUT_DATA;
@@ -15,7 +15,7 @@ function lines(file: string): unknown[] {
   const path = join(folder, file);
   if (!existsSync(path)) throw new Error(`TORGHUT_DATA is set but ${file} is missing`);
   return gunzipSync(readFileSync(path)).toString().trimEnd().split('\n').map((line) => JSON.parse(line) as unknown);
-}
+} // biome-ignore format: one chain
 
 function eventsOf(file: string, until = '9'): MarketEvent[] {
   const events: MarketEvent[] = [];
@@ -31,7 +31,7 @@ function eventsOf(file: string, until = '9'): MarketEvent[] {
 interface ExpectedSecond {
   symbol: string; second: string; count: number; volume: number; unpriced: number;
   o: number; h: number; l: number; c: number; flat: boolean;
-}
+} // biome-ignore format: the file's columns
 
 function run(events: readonly MarketEvent[]): { outputs: TaOutput[]; engine: TaEngine; largest: number } {
   const engine = new TaEngine(settingsOf('default'));

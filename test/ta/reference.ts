@@ -12,7 +12,7 @@ export type ReferenceRow = Record<
   | 'ema12' | 'ema26' | 'macd' | 'macdSignal' | 'macdHist' | 'rsi14' | 'bollMid' | 'bollUpper' | 'bollLower'
   | 'vwapSession' | 'vwapW5m' | 'volRealizedW60s',
   Decimal | null
->;
+>; // biome-ignore format: one list
 
 const sum = (values: readonly Decimal[]): Decimal => values.reduce((a, b) => a.plus(b), zero);
 const mean = (values: readonly Decimal[]): Decimal => sum(values).div(values.length);

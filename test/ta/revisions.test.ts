@@ -23,11 +23,11 @@ function stepwise(events: readonly (MarketEvent | { until: number })[]): string[
 
 const cancel = (seconds: number, id: number): MarketEvent => ({
   kind: 'cancel', symbol: 'MU', ...instant(seconds), exchange: 'Q', id, seq: 1_000_000,
-});
+}); // biome-ignore format: one record
 const correct = (seconds: number, id: number, price: number, conditions = [' ']): MarketEvent => ({
   kind: 'correction', symbol: 'MU', ...instant(seconds), exchange: 'Q', id, newId: id + 500_000,
   price, size: 100, conditions, tape: 'A', seq: 1_000_000,
-});
+}); // biome-ignore format: one record
 
 describe('flat bars', () => {
   const unpriced = { conditions: ['W'], tape: 'C' };
@@ -72,12 +72,12 @@ describe('finality and lateness', () => {
         trade(0.2, 10), { until: 1.5 }, { until: 1.6 }, trade(0.3, 11), { until: 2.4 }, { until: 2.51 },
       ]),
     ).toEqual([[], [], ['bar 1 r0', 'signal 1 r0'], [], [], ['bar 1 r1', 'signal 1 r1']]);
-  });
+  }); // biome-ignore format: one story
 
   it('revises every later signal whose bytes change, and no bar that did not change', () => {
     const { outputs } = runAll([
       trade(0.5, 10), trade(1.5, 11), trade(2.5, 12), trade(4, 12), trade(0.6, 10.2), { ...trade(6, 12) },
-    ]);
+    ]); // biome-ignore format: one story
     const late = outputs.filter((o) => o.kind !== 'late' && o.revision > 0);
     expect(brief(late)).toEqual(['bar 1 r1', 'signal 1 r1', 'signal 2 r1', 'signal 3 r1']);
     // The same current rows as in order.
@@ -92,7 +92,7 @@ describe('finality and lateness', () => {
       'bar 1 r0', 'signal 1 r0', 'bar 3 r0', 'signal 3 r0',
       'bar 2 r0', 'signal 2 r0', 'signal 3 r1', 'bar 6 r0', 'signal 6 r0', 'bar 8 r0', 'signal 8 r0',
     ]);
-  });
+  }); // biome-ignore format: one story
 
   it('takes what is up to 15 s late and gives out what is later', () => {
     const at = (newest: number) => brief(runAll([trade(0.5, 10), trade(newest, 10), trade(0.7, 11)]).outputs);
@@ -109,7 +109,7 @@ describe('finality and lateness', () => {
       [1, 0, null], [2, 0, null], [1, 1, 9.9], [2, 1, 9.9],
     ]);
     expect(bars(outputs).every((bar) => bar.revision === 0)).toBe(true);
-  });
+  }); // biome-ignore format: one story
 });
 
 describe('corrections and cancels', () => {
@@ -129,7 +129,7 @@ describe('corrections and cancels', () => {
     const { outputs } = runAll([
       trade(0.5, 10, 100, { id: 1 }), trade(1.5, 12, 100, { id: 2 }), trade(2.5, 11, 100, { id: 3 }),
       cancel(4, 2), trade(8, 11, 100, { id: 4 }),
-    ]);
+    ]); // biome-ignore format: one story
     const second = outputs.filter((o) => o.kind !== 'late' && o.end === OPEN + 2);
     expect(brief(second)).toEqual(['bar 2 r0', 'signal 2 r0', 'bar 2 r1', 'signal 2 r1']);
     expect(second[2]).toMatchObject({ open: 10, close: 10, volume: 0, count: 0, isFlat: true });
@@ -152,7 +152,7 @@ describe('sessions and minutes', () => {
     const { outputs } = runAll(
       [trade(preMarket - 0.5, 50), trade(preMarket + 0.5, 10), trade(-1.5, 20), trade(0.5, 40), trade(7 * 3_600, 80)],
       settingsOf('default'), 30_000,
-    );
+    ); // biome-ignore format: one story
     expect(signals(outputs).map((s) => s.values.vwapSession)).toEqual([50, 10, 15, 40, 60]);
   });
 
@@ -173,7 +173,7 @@ describe('sessions and minutes', () => {
     ]);
     const first = runAll([update, minuteBar(0, 10, { seq: 5 }), trade(62, 10)]);
     expect(signals(first.outputs).find((s) => s.windowSeconds === 60)?.values.vwapW5m).toBe(12);
-  });
+  }); // biome-ignore format: one story
 
   it('gives out a bar whose minute can no longer change', () => {
     const many = Array.from({ length: 30 }, (_, i) => [minuteBar(i, 10), trade(i * 60 + 62, 10)]).flat();

@@ -70,7 +70,7 @@ export function secondsWalk(name: string, options: WalkOptions): Series {
       const nano = 100_000_000 * (k + 1);
       events.push({
         kind: 'trade', symbol: 'MU', sec: end - 1, nano, price, size, id, exchange: 'Q', conditions: [' '], tape: 'A', seq: id,
-      });
+      }); // biome-ignore format: one trade
     }
     bars.push({ end, close: price, trades });
   }
@@ -98,7 +98,7 @@ export function minutesMonth(name: string, seed: number, flat: readonly [number,
       events.push({
         kind: 'bar', symbol: 'MU', sec, nano: 0, open, high, low, close: price, volume, vwap,
         isUpdate: false, revision: 0, seq: bars.length,
-      });
+      }); // biome-ignore format: one bar
     }
   }
   return { name, windowSeconds: 60, bars, events };

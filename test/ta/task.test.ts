@@ -15,7 +15,7 @@ import { OPEN, randomMarket, seededRandom } from './fixtures.ts';
 const record = (input: number, offset: number, timestampMs: number, more: Partial<LogRecord> = {}): LogRecord => ({
   topic: defaultTopics[inputRoles[input] as 'trades'], partition: 0, offset: BigInt(offset), key: 'A',
   value: Buffer.from(`${input}:${offset}`), timestampMs, headers: {}, ...more,
-});
+}); // biome-ignore format: one record
 
 const startAt = (offset: bigint) => inputRoles.map(() => ({ offset, runningMaxMs: Number.NEGATIVE_INFINITY }));
 
@@ -162,7 +162,7 @@ describe('a task', () => {
     const future = JSON.stringify({
       event_ts: new Date(ms + 6_000).toISOString(), channel: 'trades', symbol: 'A', seq: 1,
       payload: { t: new Date(ms + 6_000).toISOString(), p: 1, s: 1 },
-    });
+    }); // biome-ignore format: one record
     core.merge.push(0, record(0, 0, ms, { value: Buffer.from('{"half') }));
     core.merge.push(0, record(0, 1, ms, { value: Buffer.from(future) }));
     core.merge.push(0, record(0, 2, ms + 1_000, { value: Buffer.from(future) }));
@@ -185,7 +185,7 @@ describe('the heartbeat', () => {
     nowMs: at('15:20:40'), watermarkMs: at('15:20:38'), lastInputMs: at('15:14:10'), lastOutputMs: at('15:14:10'),
     inputCount: 120, outputCount: 100, previous: { inputCount: 100, outputCount: 90, elapsedSeconds: 10 },
     isRegularSession: true, degradedAfterMs: 300_000, latestBySymbol: new Map([['MU', at('15:14:10')]]),
-  };
+  }; // biome-ignore format: one heartbeat
 
   it('6: says degraded when the newest output is older than the limit in the regular session', () => {
     expect(heartbeatOf(base)).toMatchObject({

@@ -40,7 +40,7 @@ describe('worked examples', () => {
       if (value === null) expect(row[name], name).toBeNull();
       else expect(row[name], name).toBeCloseTo(value, 6);
     }
-  });
+  }); // biome-ignore format: the table of the specification
 
   it('2: the default profile has the same values once they are warm, and null before', () => {
     const events = closing(closes, (i) => 100 + 10 * i);
@@ -57,7 +57,7 @@ describe('worked examples', () => {
       expect(signal.quality).toBe(i < 34 ? 'limited_history' : 'no_quote');
     }
     expect(own[29]?.values.vwapSession).toBeCloseTo(100.908503, 6);
-  });
+  }); // biome-ignore format: one table
 
   it.each(['default', 'compat'] as const)(
     '3: a bar that ends at the cut is out of the rolling VWAP (%s)',

@@ -186,7 +186,7 @@ describe('the trading cycle', () => {
     const world = new FakeWorld();
     world.openOrders.push({
       clientOrderId: 'c', symbol: 'IBM', side: 'buy', type: 'market', remainingQty: new Decimal(1), stage: 'open',
-    });
+    }); // biome-ignore format: one list
     world.rows.controls.killSwitch = true;
     const { run } = await world.start();
     await run();

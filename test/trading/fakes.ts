@@ -5,7 +5,7 @@
 import { Decimal } from 'decimal.js';
 import type {
   DecisionRow, DecisionStatus, Leadership, Ledger, LedgerReads, LedgerTransaction, OpenOrder, SignalNote, TradingControls,
-} from '../../src/lib/ledger/contract.ts';
+} from '../../src/lib/ledger/contract.ts'; // biome-ignore format: one list
 import type { OrderDesk, SubmitOutcome } from '../../src/lib/orders/contract.ts';
 import { approveUnchanged } from '../../src/lib/review/reviewer.ts';
 import type { ApprovedOrder } from '../../src/lib/risk/order.ts';
@@ -326,7 +326,7 @@ export class FakeWorld {
       counters: {
         posts: 0, submitted: 0, rejected: 0, unknown: 0, duplicates: 0, updatesApplied: 0, updatesDuplicate: 0,
         updatesStale: 0, reconcilePasses: 0,
-      },
+      }, // biome-ignore format: one list
     }),
   };
 
@@ -349,7 +349,7 @@ export class FakeWorld {
           const buyingPower = equity.times(2);
           return Promise.resolve({
             equity, cash: equity, buyingPower, isRestricted: false, shortingEnabled: true, asOfMs: nowMs,
-          });
+          }); // biome-ignore format: one list
         },
         positions: () =>
           Promise.resolve(

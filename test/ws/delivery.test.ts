@@ -97,7 +97,7 @@ function setUp(options: { spoolBytes?: number; maxBytes?: number; commitRecords?
       });
       return open;
     },
-  };
+  }; // biome-ignore format: one list
 }
 
 const trade = (i: number, t = `2013-10-08T13:30:${String(i % 60).padStart(2, '0')}Z`) =>
@@ -160,7 +160,7 @@ describe('lane', () => {
     );
     expect(told.map(({ channel, payload }) => [channel, payload.revision])).toEqual([
       ['trades', undefined], ['bars', 0], ['updatedBars', 1], ['updatedBars', 2], ['quotes', undefined], ['quotes', undefined],
-    ]);
+    ]); // biome-ignore format: one list
     expect(told.map(({ is_final }) => is_final)).toEqual([true, true, false, false, true, true]);
   });
 
@@ -216,7 +216,7 @@ describe('lane', () => {
 
   test('a repaired stretch is merged with what waits by event time; later ones go on waiting', async () => {
     const rig = setUp();
-    for (const [bp, second] of [[2, '02'], [4, '04'], [9, '09']] as const) rig.give(quote(bp, `2013-10-08T13:30:${second}Z`));
+    for (const [bp, second] of [[2, '02'], [4, '04'], [9, '09']] as const) rig.give(quote(bp, `2013-10-08T13:30:${second}Z`)); // biome-ignore format: one list
     const missing = [1, 3, 4.5].map((bp) => {
       const raw = quote(bp, new Date(Date.parse('2013-10-08T13:30:00Z') + bp * 1_000).toISOString());
       const message = emptyMessage();

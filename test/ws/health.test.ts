@@ -124,7 +124,7 @@ describe('channel freshness', () => {
 describe('liveness', () => {
   const failed = (errorClass: StreamErrorClass, retryMs = 1_000) => ({
     from: 'connecting' as const, to: 'disconnected' as const, attempt: 1, end: { errorClass, detail: '' }, retryMs,
-  });
+  }); // biome-ignore format: one list
   const dial = { from: 'disconnected' as const, to: 'connecting' as const, attempt: 1 };
 
   test('auth, entitlement, symbol limit, server and connection faults never ask for a restart while attempts go on', () => {
@@ -142,7 +142,7 @@ describe('liveness', () => {
         now += retryMs;
         expect(health.faultToCure(now)).toBeUndefined();
       }
-    }
+    } // biome-ignore format: one list
   });
 
   test('406 and unknown faults do after ten minutes without a success, and a success begins anew', () => {
@@ -206,7 +206,7 @@ describe('/readyz', () => {
       runId: 'r', feed: 'iex', symbols, clock, market, orders, freshness, loop: new LoopWatch(machineMs()), publisher,
       forwarder, lanes: [], journal: { pending: 0 }, metrics: createWsMetrics(), acknowledged: new Map(),
       spooledBytes: () => 0, reconnects: () => 0, isStopping: () => false,
-    };
+    }; // biome-ignore format: one list
     for (const health of [market, orders])
       health.onState({ from: 'subscribing', to: 'ready', attempt: 0 }, machineMs());
     freshness.up(now.ms);

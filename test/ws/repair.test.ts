@@ -92,7 +92,7 @@ function rigAt(nowSecond: number, kind: Clock['kind'] = 'virtual') {
         startNs: options.startNs,
       },
       new AbortController().signal,
-    );
+    ); // biome-ignore format: one list
   const told = async (topic: keyof typeof defaultTopics) => {
     await publisher.flush();
     return written
@@ -192,7 +192,7 @@ describe('repair', () => {
     );
     expect(order.map(({ channel, event_ts, source }) => `${channel} ${(Date.parse(event_ts) - base) / 1_000} ${source}`)).toEqual([
       'bars -60 rest', 'quotes 4 rest', 'trades 5 rest', 'bars 0 rest', 'trades 61 rest', 'trades 99 rest', 'quotes 99 ws',
-    ]);
+    ]); // biome-ignore format: one list
   });
 
   test('a bar that changed while nobody listened becomes an update; one that is known does not come again', async () => {

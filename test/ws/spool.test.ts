@@ -30,7 +30,7 @@ describe('spool', () => {
           folder: path, name: 'a', memoryBytes, mayGrow: () => true, onDiskBytes: (bytes) => {
             disk += bytes;
           },
-        });
+        }); // biome-ignore format: one list
         const model: { raw: string; journalId: number }[] = [];
         for (const one of steps) {
           if (one === 'shift') expect(fifo.shift()).toEqual(model.shift());
@@ -77,7 +77,7 @@ describe('spool', () => {
       onDiskBytes: (bytes) => {
             disk += bytes;
           },
-    });
+    }); // biome-ignore format: one list
     expect(fifo.push({ raw: 'y'.repeat(60), journalId: 0 }, true, false)).toBe(true);
     expect(fifo.push({ raw: 'y'.repeat(60), journalId: 0 }, true, false)).toBe(false);
     expect(fifo.push({ raw: 'precious', journalId: 9 }, true, true)).toBe(true);

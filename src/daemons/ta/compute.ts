@@ -117,5 +117,5 @@ export async function computeFile(options: ComputeOptions): Promise<ComputeSumma
   return {
     events, bars, signals, revisions, late, duplicates, trades_without_price: tradesWithoutPrice,
     unknown_conditions: Object.fromEntries(unknownConditions),
-  };
+  }; // biome-ignore format: one object
 }

@@ -80,7 +80,7 @@ export async function planTopics(log: EventLog, specs: readonly TopicSpec[]): Pr
   });
   const facts = rows.map(({ topic, state, partitions, retention_ms, cleanup }) => [
     topic, state, partitions, retention_ms, cleanup,
-  ]);
+  ]); // biome-ignore format: one list
   const id = createHash('sha256').update(JSON.stringify(facts)).digest('hex').slice(0, 8);
   return { id, rows, missing: specs.filter(({ name }) => !described.has(name)) };
 }

@@ -6,7 +6,7 @@ import type { WsConfig } from './variables.ts';
 
 export const ingestRoles = [
   'trades', 'quotes', 'bars', 'status', 'tradeUpdates', 'tradeUpdatesV2', 'repair', 'dlq',
-] as const satisfies readonly TopicRole[];
+] as const satisfies readonly TopicRole[]; // biome-ignore format: one list
 
 export type IngestTopics = Record<(typeof ingestRoles)[number], string>;
 

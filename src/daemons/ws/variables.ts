@@ -9,7 +9,7 @@ import { refusedError, usageError } from '../../lib/service/errors.ts';
 
 const defaultChannels: readonly MarketChannel[] = [
   'trades', 'quotes', 'bars', 'updatedBars', 'statuses', 'corrections', 'cancelErrors',
-];
+]; // biome-ignore format: one list
 
 function parseChannels(text: string): readonly MarketChannel[] {
   const names = kind.csv(text);

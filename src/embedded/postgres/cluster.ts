@@ -42,7 +42,7 @@ export async function initialise(options: ClusterOptions, data: string, runAs: R
     '-D', draft, '-U', postgresUser, '--auth=scram-sha-256', `--pwfile=${passwordFile}`, '-E', 'UTF8', '--locale=C',
     '--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--set', 'shared_buffers=32MB',
     '--set', 'dynamic_shared_memory_type=mmap',
-  ];
+  ]; // biome-ignore format: one command line
   const [file, rest] = commandLine(runAs, [], options.binaries.initdb, args);
   const child = spawn(file, rest, {
     cwd: '/',

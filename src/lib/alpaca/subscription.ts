@@ -6,7 +6,7 @@
 
 export const marketChannels = [
   'trades', 'quotes', 'bars', 'updatedBars', 'statuses', 'lulds', 'corrections', 'cancelErrors',
-] as const;
+] as const; // biome-ignore format: one list
 
 export type MarketChannel = (typeof marketChannels)[number];
 

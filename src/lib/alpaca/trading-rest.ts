@@ -13,7 +13,7 @@ import {
   type BrokerAccount, type BrokerAsset, type BrokerClock, type BrokerOrder, type BrokerPosition, type CalendarDay,
   type FillActivity, parseAccount, parseAsset, parseCalendar, parseClock, parseFillActivities, parseOrder, parseOrders,
   parsePositions,
-} from './trading-schema.ts';
+} from './trading-schema.ts'; // biome-ignore format: one list
 
 export interface TradingConnection {
   /** From checkBrokerHost. */

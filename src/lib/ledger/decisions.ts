@@ -9,7 +9,7 @@ import { sql } from 'kysely';
 import type { Decision, OrderType, TimeInForce } from '../risk/order.ts';
 import type {
   DecisionCounts, DecisionFilter, DecisionRow, DecisionStatus, DecisionWrites, NewDecision, RejectOrigin,
-} from './contract.ts';
+} from './contract.ts'; // biome-ignore format: one list
 import { columnsOf, insertMany, refuseMany } from './decision-batches.ts';
 import { type Jsonb, toJsonb } from './jsonb.ts';
 import type { LedgerDb, LedgerTables } from './tables.ts';

@@ -10,7 +10,7 @@ const DAY_MS = 86_400_000;
 export const topicRoles = [
   'trades', 'quotes', 'bars', 'status', 'tradeUpdates', 'tradeUpdatesV2', 'repair', 'dlq',
   'taBars', 'taSignals', 'taStatus', 'taState', 'taLate',
-] as const;
+] as const; // biome-ignore format: one list
 
 export type TopicRole = (typeof topicRoles)[number];
 

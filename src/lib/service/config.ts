@@ -117,7 +117,7 @@ const ourPrefixes = /^(TORGHUT|TRADING|TA|INGEST)_/;
 const processNames = new Set([
   'TORGHUT_HOME', 'TORGHUT_RUN_HOME', 'TORGHUT_CLOCK', 'TORGHUT_CACHE', 'TORGHUT_DATA', 'TORGHUT_PARENT', 'TORGHUT_RUN_ID',
   'TORGHUT_CLI_ENTRY', 'TORGHUT_CRASH_AT', 'TORGHUT_CRASH_REPORT',
-]);
+]); // biome-ignore format: one list
 
 /**
  * Reads a table of variables.

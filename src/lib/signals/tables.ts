@@ -55,7 +55,7 @@ export const indicatorNames = [
   'macd', 'macd_signal', 'macd_hist', 'ema12', 'ema26', 'rsi14', 'boll_mid', 'boll_upper', 'boll_lower', 'vwap_session',
   'vwap_w5m', 'imbalance_spread', 'imbalance_bid_px', 'imbalance_ask_px', 'imbalance_bid_sz', 'imbalance_ask_sz',
   'vol_realized_w60s',
-] as const;
+] as const; // biome-ignore format: one list
 
 const signalColumns: readonly Column[] = [
   ...envelope,

@@ -94,7 +94,7 @@ function timeOf(line: Buffer, start: number, end: number): bigint | undefined {
 export function splitLine(line: Buffer): SplitLine | undefined {
   const isCanonical =
     line.length > SYMBOL_AT &&
-    line[1] === 34 && line[2] === 84 && line[4] === 58 && line[8] === 44 && line[10] === 83 && line[12] === 58;
+    line[1] === 34 && line[2] === 84 && line[4] === 58 && line[8] === 44 && line[10] === 83 && line[12] === 58; // biome-ignore format: one test
   if (isCanonical) {
     const code = codeOfByte.get(line[6] as number);
     const quote = line.indexOf(34, SYMBOL_AT);

@@ -27,7 +27,7 @@ export interface StreamOptions {
 
 const stockChannels: StreamChannel[] = [
   'trades', 'quotes', 'bars', 'updatedBars', 'dailyBars', 'statuses', 'lulds', 'corrections', 'cancelErrors', 'imbalances',
-];
+]; // biome-ignore format: one list
 const testChannels: StreamChannel[] = [
   'trades',
   'quotes',

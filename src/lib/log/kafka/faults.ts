@@ -12,13 +12,13 @@ export const passingTypes: ReadonlySet<string> = new Set([
   'NOT_COORDINATOR_FOR_GROUP', 'NOT_ENOUGH_REPLICAS', 'NOT_ENOUGH_REPLICAS_AFTER_APPEND', 'NOT_CONTROLLER',
   'KAFKA_STORAGE_ERROR', 'LISTENER_NOT_FOUND', 'FENCED_LEADER_EPOCH', 'UNKNOWN_LEADER_EPOCH', 'OFFSET_NOT_AVAILABLE',
   'UNSTABLE_OFFSET_COMMIT', 'CONCURRENT_TRANSACTIONS',
-]);
+]); // biome-ignore format: one list
 
 /** Faults of kafkajs without an answer of a broker that pass when the broker is back. */
 const passingNames = new Set([
   'KafkaJSConnectionError', 'KafkaJSConnectionClosedError', 'KafkaJSRequestTimeoutError', 'KafkaJSBrokerNotFound',
   'KafkaJSGroupCoordinatorNotFound', 'KafkaJSMetadataNotLoaded', 'KafkaJSLockTimeout',
-]);
+]); // biome-ignore format: one list
 
 /** May the same request succeed later? */
 export function isPassing(error: unknown): boolean {
