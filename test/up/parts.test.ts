@@ -67,20 +67,29 @@ test('the clock never leaves its bounds whatever the lag', () => {
   expect(nextSpeed(5, 30, 10_000)).toBe(5);
 });
 
-const snapshot = (input: number, acknowledged: number, newest: string, stored: string | null): Snapshot =>
+const snapshot = (
+  input: number,
+  acknowledged: number,
+  watermark: string,
+  bar: string,
+  stored: string | null,
+): Snapshot =>
   ({
     simulator: { input: { trades: input }, end_of_input: false, last_event_ts: null },
-    ws: { acknowledged: { trades: acknowledged }, last_event_ts: newest },
+    ws: { acknowledged: { trades: acknowledged }, last_event_ts: '2013-10-08T13:30:29Z' },
+    ta: { tasks: [{ partition: 0, positions: {}, watermark }], latest: [{ symbol: 'AIG', event_ts: bar, c: 1 }] },
     sink: { rows: {}, newest_event_ts: stored },
     answeredAtMs: {},
   }) as unknown as Snapshot;
 
-test('lag is what the store lacks, or what the forwarder lacks when it is behind', () => {
-  const now = Date.parse('2013-10-08T13:30:30Z');
-  const newest = '2013-10-08T13:30:29Z';
-  expect(tradeToRowLagMs(snapshot(10, 10, newest, '2013-10-08T13:30:20Z'), now)).toBe(9_000);
-  expect(tradeToRowLagMs(snapshot(20, 10, '2013-10-08T13:30:05Z', '2013-10-08T13:30:05Z'), now)).toBe(25_000);
-  expect(tradeToRowLagMs(snapshot(10, 10, newest, null), now)).toBe(0);
+test('lag is what forwarder, tasks or store lack; a market without trades is not behind', () => {
+  const now = Date.parse('2013-10-08T13:30:59Z');
+  const [old, passed] = ['2013-10-08T13:20:00Z', '2013-10-08T13:30:28Z'];
+  expect(tradeToRowLagMs(snapshot(10, 10, passed, old, old), now), 'no trade for ten minutes').toBe(1_000);
+  expect(tradeToRowLagMs(snapshot(20, 10, passed, old, old), now), 'not all forwarded').toBe(30_000);
+  expect(tradeToRowLagMs(snapshot(10, 10, '2013-10-08T13:30:09Z', old, old), now), 'a task behind').toBe(20_000);
+  expect(tradeToRowLagMs(snapshot(10, 10, passed, passed, '2013-10-08T13:30:20Z'), now), 'rows missing').toBe(8_000);
+  expect(tradeToRowLagMs(snapshot(10, 10, passed, passed, null), now)).toBe(1_000);
   expect(tradeToRowLagMs({ answeredAtMs: {} }, now)).toBe(0);
 });
 

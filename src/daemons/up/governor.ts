@@ -5,26 +5,30 @@
 
 import { parseTimestampNs } from '../../lib/market/time.ts';
 import type { ClockOwner } from '../../lib/service/clock.ts';
+import { lowestWatermark } from './view.ts';
 import type { Snapshot } from './watch.ts';
 
 const slowAboveMs = 15_000;
 const fastBelowMs = 6_000;
 
 /**
- * How far the stored rows are behind the market, in market ms: while the forwarder has everything, its newest event against
- * the newest stored row; while it has not, market now against its newest event.
+ * How far the stored rows are behind the market, in market ms: what the forwarder lacks of what was sent, what the tasks lack
+ * of what the forwarder has, and what the store lacks of the bars that the tasks gave out; the worst counts. A market without
+ * trades is not behind, however old its newest row.
  */
 export function tradeToRowLagMs(snapshot: Snapshot, marketNowMs: number): number {
-  const { simulator, ws, sink } = snapshot;
+  const { simulator, ws, ta, sink } = snapshot;
   if (!simulator || !ws) return 0;
   const released = sum(simulator.input, ['trades', 'quotes']);
   const acknowledged = sum(ws.acknowledged, ['trades', 'quotes']);
   const wsMs = toMs(ws.last_event_ts);
-  const storedMs = toMs(sink?.newest_event_ts);
   const ingestLag = acknowledged < released && wsMs !== undefined ? marketNowMs - wsMs : 0;
-  // Nothing stored yet: the bars of the first seconds wait for the watermark.
-  const storeLag = wsMs !== undefined && storedMs !== undefined ? wsMs - storedMs : 0;
-  return Math.max(0, ingestLag, storeLag);
+  const watermark = lowestWatermark(snapshot);
+  const taskLag = wsMs !== undefined && watermark !== undefined ? wsMs - Number(watermark / 1_000_000n) : 0;
+  const newestBarMs = Math.max(...(ta?.latest ?? []).map(({ event_ts }) => toMs(event_ts) ?? 0));
+  const storedMs = toMs(sink?.newest_event_ts);
+  const storeLag = storedMs !== undefined ? newestBarMs - storedMs : 0;
+  return Math.max(0, ingestLag, taskLag, storeLag);
 }
 
 function sum(values: Record<string, number>, names: string[]): number {

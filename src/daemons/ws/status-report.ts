@@ -72,8 +72,9 @@ export async function newestRecords(
       channel: value?.channel ?? null,
       symbol: value?.symbol || null,
       event_ts: value?.event_ts ?? null,
-      event_age_ms: eventNs === undefined ? null : marketNowMs - Number(eventNs / NS_PER_MS),
-      record_age_ms: marketNowMs - record.timestampMs,
+      // The topic is read a moment after the clock: a record may be younger than "now".
+      event_age_ms: eventNs === undefined ? null : Math.max(0, marketNowMs - Number(eventNs / NS_PER_MS)),
+      record_age_ms: Math.max(0, marketNowMs - record.timestampMs),
     });
   }
   return found;
