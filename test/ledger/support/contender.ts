@@ -1,4 +1,7 @@
-/** A process that leads and writes as fast as it can, until it is refused. Arguments: dsn, lease. */
+/**
+ * A process that leads and writes as fast as it can, and reports every refusal, until it knows that it leads no more.
+ * Arguments: dsn, lease.
+ */
 
 import type { LeaseTiming } from '../../../src/lib/ledger/leadership.ts';
 import { openLedger } from '../../../src/lib/ledger/open.ts';
@@ -18,7 +21,7 @@ for (;;) {
     await sleep(5);
   } catch (error) {
     process.send?.({ kind: 'refused', code: codeOf(error) });
-    break;
+    if (codeOf(error) === 'leadership_lost') break;
   }
 }
 await sleep(60_000);
