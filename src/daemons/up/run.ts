@@ -5,7 +5,6 @@
  * summary speaks.
  */
 import { mkdirSync } from 'node:fs';
-import { createServer } from 'node:net';
 import type { Logger } from 'pino';
 import { openEventLog } from '../../lib/log/open.ts';
 import { defaultTopics } from '../../lib/log/topics.ts';
@@ -22,6 +21,7 @@ import {
 } from '../../lib/service/home.ts';
 import type { Lifecycle } from '../../lib/service/lifecycle.ts';
 import { machineMs, sleep } from '../../lib/service/machine.ts';
+import { childArgs, childEnvironment, childrenInOrder, freePort } from './children.ts';
 import { Display } from './display.ts';
 import { finishRun, runOutNs } from './finish.ts';
 import { FreeSpace } from './free-space.ts';
@@ -51,16 +51,6 @@ export interface UpOptions {
 }
 
 const readyLimitMs = 60_000;
-const childrenInOrder: ServiceName[] = ['postgres', 'clickhouse', 'simulator', 'ws', 'ta', 'sink', 'trade'];
-const childArgs: Record<string, string[]> = {
-  postgres: ['embedded', 'postgres'],
-  clickhouse: ['embedded', 'clickhouse'],
-  ws: ['ws'],
-  ta: ['ta', '--only', 'engine'],
-  sink: ['ta', '--only', 'sink'],
-  trade: ['trade'],
-};
-
 /** Runs until the end of the input (exitAtEnd) or until stopped. @returns the summary when the run has ended */
 export async function runUp(options: UpOptions): Promise<Record<string, unknown> | undefined> {
   return new UpRun(options).run();
@@ -320,33 +310,4 @@ class UpRun {
       isLineDue,
     );
   }
-}
-
-/**
- * The caller's environment for children. Under our own simulator every setting that points elsewhere is left out: simulated
- * market data and orders must never reach a configured Kafka, ClickHouse, Postgres or broker.
- */
-function childEnvironment(isOwnSimulator: boolean): NodeJS.ProcessEnv {
-  const env: NodeJS.ProcessEnv = { ...process.env };
-  if (isOwnSimulator) {
-    for (const name of Object.keys(env)) {
-      if (
-        /^(APCA_|ALPACA_|TRADING_|LLM_|INGEST_|SYMBOLS|SHARD_|TA_|KAFKA_|TOPIC_|DB_DSN|DB_URL|DATABASE_URL)/.test(name)
-      )
-        delete env[name];
-    }
-  }
-  return env;
-}
-
-/** A port that is free now; the simulator binds it a moment later. */
-async function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
-    });
-  });
 }

@@ -19,6 +19,17 @@ export interface Clock {
 
 export const NS_PER_MS = 1_000_000n;
 
+/** Sleeps and looks again until market now has reached the instant. `waitMs`: machine ms to sleep for market ms left. */
+function sleepUntilBy(nowNs: () => bigint, waitMs: (leftMs: number) => number): Clock['sleepUntil'] {
+  return async (instantNs, signal) => {
+    while (!signal?.aborted) {
+      const leftNs = instantNs - nowNs();
+      if (leftNs <= 0n) return;
+      await sleep(waitMs(Number(leftNs / NS_PER_MS)), signal);
+    }
+  };
+}
+
 export function systemClock(): Clock {
   // One reading of the wall clock, then the monotonic clock: market time never goes back when NTP steps the machine.
   const wallNs = BigInt(Date.now()) * NS_PER_MS;
@@ -37,13 +48,7 @@ export function systemClock(): Clock {
     kind: 'system',
     nowNs,
     nowMs: () => Number(nowNs() / NS_PER_MS),
-    sleepUntil: async (instantNs, signal) => {
-      while (!signal?.aborted) {
-        const leftNs = instantNs - nowNs();
-        if (leftNs <= 0n) return;
-        await sleep(Math.min(60_000, Number(leftNs / NS_PER_MS) + 1), signal);
-      }
-    },
+    sleepUntil: sleepUntilBy(nowNs, (leftMs) => Math.min(60_000, leftMs + 1)),
   };
 }
 
@@ -144,15 +149,8 @@ export function virtualClock(path: string): Clock {
     kind: 'virtual',
     nowNs,
     nowMs: () => Number(nowNs() / NS_PER_MS),
-    sleepUntil: async (instantNs, signal) => {
-      while (!signal?.aborted) {
-        const leftNs = instantNs - nowNs();
-        if (leftNs <= 0n) return;
-        // The speed may change and the clock may stand still: sleep short and look again.
-        const machineLeft = Number(leftNs / NS_PER_MS) / Math.max(state.speed, 0.001);
-        await sleep(Math.min(20, Math.max(1, machineLeft)), signal);
-      }
-    },
+    // The speed may change and the clock may stand still: sleep short and look again.
+    sleepUntil: sleepUntilBy(nowNs, (leftMs) => Math.min(20, Math.max(1, leftMs / Math.max(state.speed, 0.001)))),
   };
 }
 
@@ -201,9 +199,7 @@ export function ownClockFile(path: string, startNs: bigint, speed: number): Cloc
     kind: 'virtual',
     nowNs,
     nowMs: () => Number(nowNs() / NS_PER_MS),
-    sleepUntil: async (instantNs, signal) => {
-      while (!signal?.aborted && nowNs() < instantNs) await sleep(10, signal);
-    },
+    sleepUntil: sleepUntilBy(nowNs, () => 10),
     setSpeed: rebase,
     get speed() {
       return state.speed;
