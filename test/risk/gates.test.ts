@@ -42,6 +42,7 @@ const refusals: [string, string, Change][] = [
   ['crypto_trading_disabled', 'a pair', { d: { symbol: 'BTC/USD' }, l: { universe: 'all' } }],
   ['strategy_disabled', 'a disabled strategy', { l: { strategyEnabled: false } }],
   ['strategy_catalog_invalid', 'a catalog that stays broken', switches({ catalogInvalid: true })],
+  ['signal_store_emergency', 'a signal store that is nearly full', switches({ storeEmergency: 'free 3 %' })],
   ['symbol_not_allowed', 'a symbol that the strategy does not name', { l: { strategySymbols: ['AIG'] } }],
   ['symbol_not_allowed', 'a symbol outside the universe', { l: { universe: ['AIG'] } }],
   ['symbol_not_allowed', 'an empty universe', { l: { universe: [] } }],
@@ -157,7 +158,8 @@ describe('closing orders', () => {
   });
 
   it('pass the gates that hold entries only', () => {
-    const held = { ...closing.s, account: undefined, lastEntryAtMs: nowMs };
+    const { switches: nearlyFull } = switches({ storeEmergency: 'free 3 %' }).s as Pick<RiskSnapshot, 'switches'>;
+    const held = { ...closing.s, account: undefined, lastEntryAtMs: nowMs, switches: nearlyFull };
     const l = {
       strategyEnabled: false,
       universe: [],

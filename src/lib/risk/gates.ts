@@ -143,6 +143,10 @@ export const gates: readonly Gate[] = [
   gate('crypto', ({ terms, limits }) => when(isCrypto(terms.symbol) && !limits.allowCrypto, 'crypto_trading_disabled')),
   entryGate('strategy_enabled', ({ limits }) => when(!limits.strategyEnabled, 'strategy_disabled')),
   entryGate('catalog', ({ snapshot }) => when(snapshot.switches.catalogInvalid, 'strategy_catalog_invalid')),
+  // Signals and prices may stop any moment (spec ta 5.2): what is held may still be closed.
+  entryGate('signal_store', ({ snapshot }) =>
+    when((snapshot.switches.storeEmergency ?? null) !== null, 'signal_store_emergency'),
+  ),
   entryGate('allowlist', ({ terms, limits }) => {
     const { strategySymbols, universe } = limits;
     const isListed = strategySymbols.length === 0 || strategySymbols.includes(terms.symbol);

@@ -54,6 +54,8 @@ export interface TradingSwitches {
   emergencyStop: string | null;
   /** The catalog file has been unreadable three times in a row: exits only. */
   catalogInvalid: boolean;
+  /** Why the signal store is in an emergency (its disk is nearly full): exits only; null or absent while it is not. */
+  storeEmergency?: string | null;
 }
 
 export interface RiskSnapshot {

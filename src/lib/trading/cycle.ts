@@ -109,6 +109,7 @@ export function tradingCycle(ports: CyclePorts): TradingCycle {
     paused: controls.paused,
     emergencyStop: controls.emergencyStopReason ?? null,
     catalogInvalid: catalog.isInvalid,
+    storeEmergency: signals.emergency?.() ?? null,
   });
 
   const run = async (signal: AbortSignal) => {

@@ -25,6 +25,8 @@ export interface SignalPosition {
 }
 
 export interface SignalSource {
+  /** Why nothing new may be opened: the store is in an emergency; undefined while it is not, or nobody watches it. */
+  emergency?(): string | undefined;
   /** Partitions of the ta topic. */
   readonly partitions: number;
   /**
