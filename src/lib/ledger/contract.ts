@@ -1,13 +1,18 @@
 /**
  * What the rest of torghut may do with the ledger (Postgres): typed reads, and writes that are bound to a leadership.
+ * The rows that they take and give are in records.ts.
  * Guarantees: every write happens inside one transaction whose first statement checks the leader's epoch, so nothing of a
  * replaced leader is ever committed; money and quantities are decimals; market times are given, never taken from Postgres.
  */
-import type { Decimal } from 'decimal.js';
-import type { Decision, OrderAction, OrderIntent, OrderTerms, OrderType, TimeInForce } from '../risk/order.ts';
 import type { Jsonb } from './jsonb.ts';
+import type {
+  AccountSnapshot, ControlsChange, CursorKey, DecisionCounts, DecisionFilter, DecisionRefusal, DecisionRow,
+  DecisionStatus, ExecutionRow, FillRow, NewDecision, OpenOrder, OrderCounts, PositionRow, RejectOrigin,
+  ScreenedDecision, SignalNote, StrategyEntry, StrategyRow, TradingControls,
+} from './records.ts'; // biome-ignore format: one list
 
 export type { Jsonb } from './jsonb.ts';
+export type * from './records.ts';
 
 // ---- Leadership ---------------------------------------------------------------------------------------------------
 
@@ -36,48 +41,6 @@ export interface AcquireOptions {
 
 // ---- Decisions ----------------------------------------------------------------------------------------------------
 
-/**
- * Closed set of a decision's statuses (spec 1.8): ours, and the states of its order once the broker has accepted it.
- * `rejected` is both: refused by us before, or by the broker after (the reasons and the origin tell).
- */
-export type DecisionStatus = 'planned' | 'blocked' | 'submitted' | OrderState;
-
-/** Execution states (spec 4.5). */
-export type OrderState =
-  | 'open'
-  | 'partial'
-  | 'pending_change'
-  | 'done_for_day'
-  | 'unknown'
-  | 'filled'
-  | 'canceled'
-  | 'expired'
-  | 'rejected'
-  | 'replaced';
-
-export interface NewDecision {
-  decision: Decision;
-  /** Market ms at which it was decided. */
-  decidedAtMs: number;
-  /** Everything it was made from (signal row, features, price snapshot, sizing), for `explain`. */
-  detail: Jsonb;
-}
-
-export interface DecisionRow {
-  decision: Decision;
-  status: DecisionStatus;
-  decidedAtMs: number;
-  /** Market ms of the first complete fill. */
-  executedAtMs?: number;
-  /** Stable reason codes; empty unless rejected or blocked. */
-  reasons: readonly string[];
-  /** Who refused: `risk`, `desk`, `broker`, `handler`. */
-  rejectOrigin?: string;
-}
-
-/** Who refused a decision. `risk` gates, the `desk` (age, expiry, kill switch), the `broker`, `handler` (an error of ours). */
-export type RejectOrigin = 'risk' | 'desk' | 'broker' | 'handler';
-
 export interface DecisionReads {
   byId(id: string): Promise<DecisionRow | undefined>;
   byHash(accountLabel: string, hash: string): Promise<DecisionRow | undefined>;
@@ -99,42 +62,6 @@ export interface DecisionReads {
   }): Promise<number | undefined>;
   /** The same for many scopes at once, keyed `strategyId symbol`. */
   newestEntries(accountLabel: string): Promise<Map<string, number>>;
-}
-
-export interface DecisionFilter {
-  accountLabel?: string;
-  symbol?: string;
-  strategyName?: string;
-  status?: string;
-  sinceMs?: number;
-  limit: number;
-}
-
-export interface DecisionCounts {
-  total: number;
-  /** By current status. */
-  byStatus: Record<string, number>;
-  /** Every reason code of rejected decisions. */
-  rejectReasons: Record<string, number>;
-  blockReasons: Record<string, number>;
-  /** Decisions whose order the broker accepted. */
-  submitted: number;
-}
-
-export interface DecisionRefusal {
-  id: string;
-  /** `blocked`: a switch held it, else a limit or an error refused it. */
-  status: 'rejected' | 'blocked';
-  /** Must not be empty. */
-  reasons: readonly string[];
-  /** Who rejected it; blocked decisions have none. */
-  origin?: RejectOrigin;
-  atMs: number;
-  detail: Jsonb;
-}
-
-export interface ScreenedDecision extends NewDecision {
-  refusal?: Omit<DecisionRefusal, 'id'>;
 }
 
 export interface DecisionWrites extends DecisionReads {
@@ -160,13 +87,6 @@ export interface DecisionWrites extends DecisionReads {
 
 // ---- Signal cursor ------------------------------------------------------------------------------------------------
 
-export interface CursorKey {
-  accountLabel: string;
-  runId: string;
-  windowSize: 'PT1S' | 'PT1M';
-  partition: number;
-}
-
 export interface CursorReads {
   /** Next source offset to read per (window size, partition) of a run; a missing one starts at the earliest. */
   positions(accountLabel: string, runId: string): Promise<(CursorKey & { nextOffset: bigint })[]>;
@@ -190,39 +110,7 @@ export interface CursorWrites extends CursorReads {
   recordSignals(rows: readonly SignalNote[]): Promise<void>;
 }
 
-/** A signal row that was seen and not traded (design 5: trade). */
-export interface SignalNote extends CursorKey {
-  sourceOffset: bigint;
-  symbol: string;
-  eventTsMs: number;
-  revision: number;
-  kind: 'signal_revised' | 'signal_late' | 'signal_skipped_stale';
-  atMs: number;
-  /** For a revision: would the action have differed? */
-  wouldDiffer?: boolean;
-  detail?: Jsonb;
-}
-
 // ---- Strategies ---------------------------------------------------------------------------------------------------
-
-export interface StrategyEntry {
-  name: string;
-  enabled: boolean;
-  description?: string;
-  baseTimeframe: string;
-  universeType: string;
-  universeSymbols: readonly string[];
-  maxPositionPctEquity?: Decimal;
-  maxNotionalPerTrade?: Decimal;
-  /** strategy_id, type, version, params, priority: what the catalog says beyond the columns. */
-  catalogMeta: Jsonb;
-}
-
-export interface StrategyRow extends Omit<StrategyEntry, 'catalogMeta'> {
-  id: string;
-  catalogMeta: unknown;
-  catalogDigest: string;
-}
 
 export interface StrategyReads {
   all(): Promise<StrategyRow[]>;
@@ -241,79 +129,6 @@ export interface StrategyWrites extends StrategyReads {
 
 // ---- Orders, fills, positions -------------------------------------------------------------------------------------
 
-export type ClaimState = 'claimed' | 'broker_io' | 'submitted' | 'rejected';
-
-export interface ExecutionRow {
-  id: string;
-  decisionId?: string;
-  accountLabel: string;
-  brokerOrderId: string;
-  clientOrderId: string;
-  symbol: string;
-  side: OrderAction;
-  orderType: string;
-  timeInForce: string;
-  submittedQty: Decimal;
-  limitPrice?: Decimal;
-  stopPrice?: Decimal;
-  /** Sum of the recorded fills, always. */
-  filledQty: Decimal;
-  /** What the broker reports; greater than filledQty only until the missing fills are known. */
-  brokerFilledQty: Decimal;
-  avgFillPrice?: Decimal;
-  state: OrderState;
-  /** The broker's own word. */
-  brokerStatus: string;
-  isFinal: boolean;
-  /** Appeared after its decision had been refused as unconfirmed. */
-  isLateAccepted: boolean;
-  /** Carries our prefix but no decision of this ledger. */
-  isOrphan: boolean;
-  cancelRequestedAtMs?: number;
-  submittedAtMs?: number;
-  filledAtMs?: number;
-  canceledAtMs?: number;
-  brokerUpdatedAtMs?: number;
-}
-
-export interface FillRow {
-  executionId: string;
-  brokerOrderId: string;
-  brokerExecutionId: string;
-  symbol: string;
-  side: OrderAction;
-  quantity: Decimal;
-  price: Decimal;
-  /** Filled quantity of the order after this fill. */
-  cumulativeQty: Decimal;
-  atMs: number;
-  source: 'trade_update' | 'activity';
-}
-
-export interface PositionRow {
-  symbol: string;
-  /** Signed: negative is short. */
-  quantity: Decimal;
-  avgEntryPrice: Decimal;
-}
-
-export interface OpenOrder {
-  clientOrderId: string;
-  decisionId?: string;
-  symbol: string;
-  side: OrderAction;
-  type: OrderType;
-  intent?: OrderIntent;
-  /** Not yet filled. */
-  remainingQty: Decimal;
-  limitPrice?: Decimal;
-  stopPrice?: Decimal;
-  /** Reference price of its decision. */
-  price?: Decimal;
-  /** `claimed` and `broker_io` are orders whose outcome is not known yet; they count like open ones. */
-  stage: 'claimed' | 'broker_io' | 'open';
-}
-
 export interface OrderReads {
   /** Orders that may still fill, and claims without an answer: what risk projects onto positions and buying power. */
   openOrders(accountLabel: string): Promise<OpenOrder[]>;
@@ -330,46 +145,7 @@ export interface OrderReads {
   counts(accountLabel: string): Promise<OrderCounts>;
 }
 
-export interface OrderCounts {
-  executions: number;
-  byState: Record<string, number>;
-  fills: number;
-  /** Orders with at least one fill that was not the whole order. */
-  partiallyFilled: number;
-  open: number;
-  unknownClaims: number;
-  lateAccepted: number;
-  orphans: number;
-}
-
 // ---- Account, controls, audit -------------------------------------------------------------------------------------
-
-export interface AccountSnapshot {
-  accountLabel: string;
-  asOfMs: number;
-  equity: Decimal;
-  cash: Decimal;
-  buyingPower: Decimal;
-  positions: Jsonb;
-}
-
-export interface TradingControls {
-  accountLabel: string;
-  killSwitch: boolean;
-  paused: boolean;
-  emergencyStopReason?: string;
-  liveArmedUntilMs?: number;
-  reason?: string;
-  actor?: string;
-}
-
-/** null clears; what is absent stays. */
-export interface ControlsChange {
-  killSwitch?: boolean;
-  paused?: boolean;
-  emergencyStopReason?: string | null;
-  liveArmedUntilMs?: number | null;
-}
 
 export interface AccountReads {
   /** Controls of the account; all off when there is no row. */
@@ -429,9 +205,4 @@ export interface Ledger {
   /** @throws `ledger_unreachable`, `ledger_schema_pending` (exit 3), `ledger_schema_newer` (exit 4) */
   check(): Promise<{ version: string }>;
   close(): Promise<void>;
-}
-
-/** Terms of an order as the claim keeps them. */
-export interface ClaimTerms extends OrderTerms {
-  timeInForce: TimeInForce;
 }
