@@ -1,7 +1,7 @@
 /**
  * The command tree, nothing else. Each command's file is loaded only when it is called.
  */
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { type CommandEntry, findCommand, nouns } from './commands/table.ts';
 import { exitCode, TorghutError } from './lib/service/errors.ts';
 import { nearestName } from './lib/service/nearest.ts';
@@ -37,6 +37,9 @@ async function build(entry: CommandEntry, words: readonly string[]): Promise<Com
     .exitOverride();
   const { configure } = await entry.load();
   configure(command);
+  if (command.options.some(({ long, defaultValue }) => long === '--output' && defaultValue === 'table')) {
+    command.addOption(new Option('--json', 'the same as -o json').implies({ output: 'json' }));
+  }
   const verbs = words.length === 1 ? Object.entries(nouns[words[0] as string]?.verbs ?? {}) : [];
   if (verbs.length > 0) {
     const lines = verbs.map(([verb, { summary }]) => `  ${words[0]} ${verb.padEnd(12)} ${summary}`);
