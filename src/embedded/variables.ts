@@ -28,6 +28,17 @@ export const storeVariables = {
     time: 'machine',
     describe: 'How long one ClickHouse request may take, and how long a daemon waits for the embedded engine',
   } satisfies Variable<number>,
+  TA_CLICKHOUSE_CLUSTER: {
+    parse: kind.text,
+    default: 'default',
+    describe: 'Name of the cluster in system.clusters; its hosts are the replicas',
+  } satisfies Variable<string>,
+  TA_CLICKHOUSE_REPLICA_URLS: {
+    parse: parseReplicaUrls,
+    default: [],
+    describe:
+      'Addresses of every replica, comma separated, where the names in system.clusters cannot be reached from here',
+  } satisfies Variable<readonly string[]>,
   DB_DSN: {
     parse: optional(parsePostgresDsn),
     default: undefined,
@@ -59,6 +70,16 @@ export function parseClickHouseAddress(text: string): ClickHouseAddress {
     url.searchParams.get('database') ?? url.searchParams.get('db') ?? url.pathname.replace(/^\/+|\/+$/g, '');
   if (!/^\w*$/.test(database)) throw new Error('must name the database with letters, digits and underscores');
   return { url: url.origin, database: database || embeddedDatabase };
+}
+
+function parseReplicaUrls(text: string): readonly string[] {
+  return kind.csv(text).map((item) => {
+    try {
+      return parseClickHouseAddress(item).url;
+    } catch (error) {
+      throw new Error(`holds ${JSON.stringify(item)}, which ${(error as Error).message}`);
+    }
+  });
 }
 
 function parsePostgresDsn(text: string): string {
