@@ -174,6 +174,41 @@ describe('trade updates from the log', () => {
     expect(Number(cost?.signed_qty)).toBe(10);
   });
 
+  it('that the ledger cannot hold, or nobody can read, are passed alone and kept as findings', async () => {
+    const { clientOrderId, order } = await submit();
+    const first = broker.fill(order.id, 4, '185.31');
+    const good = broker.update('partial_fill', first.order, first.fill);
+    const beyond = { ...(first.order as object), filled_avg_price: '1000000000000000', status: 'suspended' };
+    const poison = broker.update('suspended', { ...first.order, ...beyond });
+    const nonsense = { ...good, event: '', order: first.order };
+    await publish(poison, nonsense, good);
+    await runUntil(async () => (await executionOf(clientOrderId))?.filledQty.toNumber() === 4);
+    // One run of the desk: the poison did not end it, and it is not read again.
+    await runUntil(async () => test.desk.status().feed.reduce((sum, at) => sum + at.nextOffset, 0n) === 3n);
+    const findings = await query<{ kind: string; detail: { why: string; record: string } }>(
+      dsn,
+      `select kind, detail from reconcile_findings where kind = 'unreadable_update'`,
+    );
+    expect(findings.map(({ detail }) => detail.why).join('\n')).toMatch(/numeric field overflow/);
+    expect(findings).toHaveLength(2);
+    expect(findings.every(({ detail }) => detail.record.includes(order.id))).toBe(true);
+  });
+
+  it('of an order that the ledger cannot hold: a pass names it, and goes on with the others', async () => {
+    const { order } = await submit();
+    const second = await submit('AAPL');
+    broker.setStatus(order.id, 'suspended');
+    Object.assign(order, { filled_qty: '1000000000000000' });
+    broker.fill(second.order.id, 10);
+    const pass = await test.desk.reconcile();
+    expect(pass.findings.map(({ kind, subject, isPaging }) => [kind, subject, isPaging])).toContainEqual([
+      'unstorable_order',
+      order.id,
+      true,
+    ]);
+    expect((await executionOf(second.clientOrderId))?.state).toBe('filled');
+  });
+
   it('count once however often they come, in whatever order, also after a restart in between', async () => {
     const { clientOrderId, order } = await submit();
     const updates: Record<string, unknown>[] = [

@@ -46,7 +46,11 @@ export interface Finding {
     | 'late_accepted'
     | 'missing_at_broker'
     | 'terms_mismatch'
-    | 'unknown_status';
+    | 'unknown_status'
+    /** A trade update that could not be read or stored. */
+    | 'unreadable_update'
+    /** An order that the ledger cannot hold. */
+    | 'unstorable_order';
   /** Order id or symbol. */
   subject: string;
   /** true: page somebody (spec 11). */

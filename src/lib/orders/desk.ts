@@ -111,15 +111,21 @@ export function createOrderDesk(options: OrderDeskOptions): OrderDesk {
     unknownClaims = counts.unknownClaims;
   };
 
-  /** Ledger and broker outages pass; a lost leadership and mistakes in the program do not. */
+  const trouble = new Map<string, string>();
+  /**
+   * Ledger and broker outages pass; a lost leadership and mistakes in the program do not. A trouble is told when it begins,
+   * when it becomes another one, and when it is over: a round comes several times a second.
+   */
   const survive = async (what: string, work: () => Promise<void>): Promise<boolean> => {
     try {
       await work();
+      if (trouble.delete(what)) log.info(`${what} works again`);
       return true;
     } catch (error) {
       leadership.assertHeld();
       if (!(error instanceof TorghutError) || error.code === 'leadership_lost') throw error;
-      log.warn({ code: error.code, why: error.why }, `${what} failed`);
+      if (trouble.get(what) !== error.code) log.warn({ code: error.code, why: error.why }, `${what} failed`);
+      trouble.set(what, error.code);
       return false;
     }
   };

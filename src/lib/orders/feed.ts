@@ -1,15 +1,18 @@
 /**
  * Trade updates from the log into the ledger (spec 4.6). Offsets live in Postgres beside the events, so each update is
  * applied exactly once; what the broker sends twice is known by its fingerprint.
- * A record that cannot be read is counted, noted and passed: reconcile learns the same from the broker's REST.
+ * A record that cannot be read, or that the ledger cannot hold (a number beyond its columns), becomes a finding and is
+ * passed, alone: its neighbours are applied, and reconcile learns the same from the broker's REST.
  */
 import type { EventLog, LogReader, LogRecord } from '../log/port.ts';
 import { crashPoint } from '../service/crash-point.ts';
+import { describeError } from '../service/errors.ts';
 import type { DeskContext } from './context.ts';
 import type { Finding } from './contract.ts';
 import { recordOrder } from './order-book.ts';
 import { noteFindings } from './settle.ts';
 import { readTradeUpdate } from './trade-updates.ts';
+import { isUnstorable } from './unstorable.ts';
 
 export interface FeedOptions {
   eventLog: EventLog;
@@ -45,6 +48,34 @@ export async function openOrderFeed(context: DeskContext, options: FeedOptions):
   const reader: LogReader | undefined = partitions.length > 0 ? await eventLog.openReader({ partitions }) : undefined;
   const next = new Map(partitions.map(({ partition, start }) => [partition, start]));
 
+  const passed = (ends: ReadonlyMap<number, bigint>) => {
+    for (const [partition, to] of ends) {
+      stored.set(partition, to);
+      next.set(partition, to);
+    }
+  };
+
+  /** What the ledger cannot hold must not stop what it can: once more one by one, the poison alone is passed. */
+  const applyAll = async (records: readonly LogRecord[]): Promise<void> => {
+    try {
+      await apply(records);
+    } catch (error) {
+      if (!isUnstorable(error)) throw error;
+      const [record, ...others] = records;
+      if (record && others.length === 0) await passOver(record, error);
+      else for (const one of records) await applyAll([one]);
+    }
+  };
+
+  const passOver = async (record: LogRecord, error: unknown): Promise<void> => {
+    const to = record.offset + 1n;
+    await context.write((tx) =>
+      tx.events.advance(key, record.partition, stored.get(record.partition), to, context.clock.nowMs()),
+    );
+    passed(new Map([[record.partition, to]]));
+    await noteFindings(context, [unreadable(topic, record, describeError(error))]);
+  };
+
   const apply = async (records: readonly LogRecord[]): Promise<void> => {
     const findings: Finding[] = [];
     const ends = new Map<number, bigint>();
@@ -56,10 +87,7 @@ export async function openOrderFeed(context: DeskContext, options: FeedOptions):
         const read = readTradeUpdate(record, { runId, accountLabel, topic });
         if (read.kind === 'ignored') continue;
         if (read.kind === 'unreadable') {
-          context.log.error(
-            { partition: record.partition, offset: String(record.offset), why: read.why },
-            'unreadable trade update',
-          );
+          findings.push(unreadable(topic, record, read.why));
           continue;
         }
         if (await tx.events.isKnown(accountLabel, read.row.fingerprint)) {
@@ -99,10 +127,7 @@ export async function openOrderFeed(context: DeskContext, options: FeedOptions):
       crashPoint('feed.in_transaction');
     });
     crashPoint('feed.committed');
-    for (const [partition, to] of ends) {
-      stored.set(partition, to);
-      next.set(partition, to);
-    }
+    passed(ends);
     context.counters.updatesApplied += counts.applied;
     context.counters.updatesDuplicate += counts.duplicate;
     context.counters.updatesStale += counts.stale;
@@ -115,7 +140,7 @@ export async function openOrderFeed(context: DeskContext, options: FeedOptions):
       const records = await reader.poll({ maxRecords: batchSize, waitMs, ...(signal ? { signal } : {}) });
       if (records.length === 0) return 0;
       try {
-        await apply(records);
+        await applyAll(records);
       } catch (error) {
         // Nothing was committed: read the same records again.
         for (const [partition, offset] of next) reader.seek({ topic, partition }, offset);
@@ -125,6 +150,19 @@ export async function openOrderFeed(context: DeskContext, options: FeedOptions):
     },
     positions: () => [...next].map(([partition, nextOffset]) => ({ partition, nextOffset })),
     close: async () => reader?.close(),
+  };
+}
+
+/** Characters of a passed record that its finding keeps. */
+const KEPT_CHARACTERS = 4_000;
+
+function unreadable(topic: string, record: LogRecord, why: string): Finding {
+  return {
+    kind: 'unreadable_update',
+    subject: `${topic} ${record.partition} ${record.offset}`,
+    // Whatever it said of an order, the next pass hears from the broker and pages if it cannot be made equal.
+    isPaging: false,
+    detail: { why: why.slice(0, 500), record: record.value?.toString('utf8').slice(0, KEPT_CHARACTERS) ?? null },
   };
 }
 

@@ -17,12 +17,20 @@ import type { Finding, ReconcileSummary } from './contract.ts';
 import { type FillReport, recordOrder } from './order-book.ts';
 import { noteFindings } from './settle.ts';
 import { resolveClaims } from './submit.ts';
+import { isUnstorable, unstorable } from './unstorable.ts';
 
 export const DAY_MS = 86_400_000;
 /** How far back the first pass of a ledger looks (spec 4.6: backfill of 7 days). */
 export const FIRST_PASS_MS = 7 * DAY_MS;
 /** Kinds that a pass decides anew; the others stay until an operator has looked. */
-const passKinds = ['foreign_order', 'position_drift', 'fills_missing', 'missing_at_broker', 'unknown_status'] as const;
+const passKinds = [
+  'foreign_order',
+  'position_drift',
+  'fills_missing',
+  'missing_at_broker',
+  'unknown_status',
+  'unstorable_order',
+] as const;
 
 /** Does the ledger hold what the broker says of this order, fills included? */
 export function isUpToDate(execution: ExecutionRow, order: BrokerOrder): boolean {
@@ -134,11 +142,20 @@ export function createReconciler(context: DeskContext): Reconciler {
     let fillsMissing = 0;
     for (const order of stale) {
       crashPoint('reconcile.order_before');
-      const result = await context.write((tx) => {
-        const book = { accountLabel, epoch: context.leadership.epoch, nowMs: context.clock.nowMs(), wasLookedUp: true };
-        return recordOrder(tx, book, order, fills.get(order.id) ?? []);
-      });
+      const result = await context
+        .write((tx) => {
+          const { epoch } = context.leadership;
+          const book = { accountLabel, epoch, nowMs: context.clock.nowMs(), wasLookedUp: true };
+          return recordOrder(tx, book, order, fills.get(order.id) ?? []);
+        })
+        .catch((error: unknown) => {
+          if (!isUnstorable(error)) throw error;
+          findings.push(unstorable(order, describeError(error)));
+          return undefined;
+        });
       crashPoint('reconcile.order_applied');
+      // One order that cannot be kept must not hide the others.
+      if (result === undefined) continue;
       if (result.kind === 'foreign') {
         findings.push(foreign(order));
         continue;

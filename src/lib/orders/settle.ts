@@ -6,9 +6,11 @@ import type { BrokerOrder } from '../alpaca/trading-schema.ts';
 import type { ClaimRow } from '../ledger/claims.ts';
 import { toJsonb } from '../ledger/jsonb.ts';
 import { crashPoint } from '../service/crash-point.ts';
+import { describeError } from '../service/errors.ts';
 import type { DeskContext } from './context.ts';
 import type { Finding, SubmitOutcome } from './contract.ts';
 import { recordOrder } from './order-book.ts';
+import { isUnstorable, unstorable } from './unstorable.ts';
 
 /** What a claim needs to be sent: from an approved order, or from the claim's own row after a crash. */
 export type Sendable = Pick<ClaimRow, 'decisionId' | 'accountLabel' | 'clientOrderId' | 'terms' | 'approvedAtMs'>;
@@ -90,12 +92,22 @@ export async function settle(
     const why = `the broker answered with the order ${found.clientOrderId}`;
     return { kind: 'unknown', clientOrderId: order.clientOrderId, why };
   }
-  const result = await context.write(async (tx) => {
-    const recorded = await recordOrder(tx, bookContext(context, wasLookedUp), found, []);
-    crashPoint('settle.in_transaction');
-    return recorded;
-  });
+  const result = await context
+    .write(async (tx) => {
+      const recorded = await recordOrder(tx, bookContext(context, wasLookedUp), found, []);
+      crashPoint('settle.in_transaction');
+      return recorded;
+    })
+    .catch((error: unknown) => {
+      if (!isUnstorable(error)) throw error;
+      return describeError(error);
+    });
   crashPoint('settle.committed');
+  if (typeof result === 'string') {
+    // The order is there and cannot be kept: the claim stays open, which pages, instead of ending the session again and again.
+    await noteFindings(context, [unstorable(found, result)]);
+    return { kind: 'unknown', clientOrderId: order.clientOrderId, why: `the ledger cannot hold the order: ${result}` };
+  }
   if (result.kind === 'foreign') {
     return { kind: 'unknown', clientOrderId: order.clientOrderId, why: 'the order carries another client order id' };
   }
