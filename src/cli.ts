@@ -1,7 +1,8 @@
 /**
  * The command tree, nothing else. Each command's file is loaded only when it is called.
  */
-import { Command, CommanderError, Option } from 'commander';
+import { Command, CommanderError } from 'commander';
+import { configureEntry } from './commands/configure.ts';
 import { type CommandEntry, findCommand, nouns } from './commands/table.ts';
 import { exitCode, TorghutError } from './lib/service/errors.ts';
 import { nearestName } from './lib/service/nearest.ts';
@@ -31,15 +32,7 @@ async function build(entry: CommandEntry, words: readonly string[]): Promise<Com
   for (const word of words.slice(0, -1)) {
     parent = parent.command(word).exitOverride();
   }
-  const command = parent
-    .command(words.at(-1) as string)
-    .description(entry.summary)
-    .exitOverride();
-  const { configure } = await entry.load();
-  configure(command);
-  if (command.options.some(({ long, defaultValue }) => long === '--output' && defaultValue === 'table')) {
-    command.addOption(new Option('--json', 'the same as -o json').implies({ output: 'json' }));
-  }
+  const command = await configureEntry(entry, parent.command(words.at(-1) as string).exitOverride());
   const verbs = words.length === 1 ? Object.entries(nouns[words[0] as string]?.verbs ?? {}) : [];
   if (verbs.length > 0) {
     const lines = verbs.map(([verb, { summary }]) => `  ${words[0]} ${verb.padEnd(12)} ${summary}`);

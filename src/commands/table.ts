@@ -110,6 +110,14 @@ export const nouns: Record<string, Noun> = {
       ),
     },
   },
+  completion: command('Print the script that completes torghut in a shell', () => import('./completion.ts')),
+  complete: {
+    ...command(
+      'What can follow the words typed so far; asked by the completion script',
+      () => import('./completion.ts'),
+    ),
+    isHidden: true,
+  },
   embedded: {
     summary: 'The stores that up brings',
     isHidden: true,
