@@ -74,7 +74,7 @@ describe('stream errors', () => {
   });
 
   test('406 waits 5 s and doubles to 60 s; bad keys wait a minute; the rest backs off from the base with jitter', () => {
-    const at = (random: number) => ({ baseMs: 500, maxMs: 30_000, random: () => random });
+    const at = (random: number) => ({ baseMs: 500, maxMs: 30_000, refusedMs: 60_000, random: () => random });
     expect([1, 2, 3, 9].map((attempt) => retryDelayMs('alpaca_406_second_connection', attempt, at(0.5)))).toEqual([
       5_000, 10_000, 20_000, 60_000,
     ]);

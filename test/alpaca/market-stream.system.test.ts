@@ -65,6 +65,7 @@ function connect(changes: Partial<MarketStreamOptions> = {}) {
     random: () => 0,
     reconnectBaseMs: 20,
     reconnectMaxMs: 100,
+    refusedRetryMs: 60_000,
     pingMs: 20,
     pongTimeoutMs: 300,
     authTimeoutMs: 300,

@@ -137,7 +137,7 @@ describe('liveness', () => {
         health.onState(dial, now);
         now += 10_000;
         expect(health.faultToCure(now)).toBeUndefined();
-        const retryMs = retryDelayMs(errorClass, attempt, { baseMs: 500, maxMs: 30_000, random: () => 1 });
+        const retryMs = retryDelayMs(errorClass, attempt, { baseMs: 500, maxMs: 30_000, refusedMs: 60_000, random: () => 1 });
         health.onState(failed(errorClass, retryMs), now);
         now += retryMs;
         expect(health.faultToCure(now)).toBeUndefined();

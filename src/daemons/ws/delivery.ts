@@ -3,13 +3,13 @@
  * is durable.
  */
 import type { Logger } from 'pino';
-import type { LogWriter } from '../../lib/log/port.ts';
 import type { EnvelopeWriter } from '../../lib/market/envelope-text.ts';
 import type { Clock } from '../../lib/service/clock.ts';
 import { codeOf, type TorghutError } from '../../lib/service/errors.ts';
 import type { Journal } from './journal.ts';
 import { Lane } from './lane.ts';
 import type { WsMetrics } from './metrics.ts';
+import type { PatientWriter } from './patient-writer.ts';
 import { type Outgoing, Publisher, type Slot } from './publisher.ts';
 import { RecordMaker, type Slots } from './records.ts';
 import { SpoolFifo } from './spool-fifo.ts';
@@ -32,7 +32,7 @@ export function createDelivery(options: {
   clock: Clock;
   log: Logger;
   random: () => number;
-  writer: LogWriter;
+  writer: PatientWriter;
   /** With the counters that were recovered. */
   slots: Slots;
   envelopes: EnvelopeWriter;
@@ -73,6 +73,7 @@ export function createDelivery(options: {
   };
   const publisher = new Publisher({
     writer: options.writer,
+    nextCommitId: options.writer.nextCommitId,
     headers: {
       schema: 'torghut.envelope.v2',
       producer: 'torghut-ws',

@@ -9,6 +9,7 @@
 import type { LogWriter, NewRecord } from '../../lib/log/port.ts';
 import { codeOf, TorghutError } from '../../lib/service/errors.ts';
 import { backoffMs, machineMs, sleep } from '../../lib/service/machine.ts';
+import { COMMIT_HEADER } from './patient-writer.ts';
 
 /** One partition of one topic, with the provider messages that are durable in it by channel. */
 export interface Slot {
@@ -37,6 +38,8 @@ export interface Outgoing {
 
 export interface PublisherOptions {
   writer: LogWriter;
+  /** Name of the next commit, for the header by which it can be found again. */
+  nextCommitId?(): string;
   /** Headers of every record. */
   headers: Record<string, string>;
   commitMs: number;
@@ -177,11 +180,12 @@ export class Publisher {
   }
 
   async #commitBatch(batch: Outgoing[]): Promise<void> {
-    const records = this.#records(batch);
+    // The same object at each attempt: the writer knows by it what it may already have written.
+    const commit = { records: this.#records(batch) };
     for (let attempt = 1; ; attempt++) {
       const startMs = machineMs();
       try {
-        await this.#options.writer.commit({ records });
+        await this.#options.writer.commit(commit);
         this.#failures = 0;
         this.#lastErrorCode = undefined;
         let bytes = 0;
@@ -227,11 +231,13 @@ export class Publisher {
         headers: item.headers ? { ...headers, ...item.headers } : headers,
       };
     });
+    const commitId = this.#options.nextCommitId?.();
+    const named = commitId === undefined ? {} : { [COMMIT_HEADER]: commitId };
     for (const [slot, index] of last) {
-      if (slot.counts.size === 0) continue;
       const record = records[index] as NewRecord;
-      const mark = slot.markMs > 0 ? { mark: String(slot.markMs) } : {};
-      record.headers = { ...record.headers, counts: encodeCounts(slot.counts), ...mark };
+      const counts = slot.counts.size > 0 ? { counts: encodeCounts(slot.counts) } : {};
+      const mark = slot.counts.size > 0 && slot.markMs > 0 ? { mark: String(slot.markMs) } : {};
+      record.headers = { ...record.headers, ...named, ...counts, ...mark };
     }
     return records;
   }

@@ -7,8 +7,10 @@ import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createMarketRest } from '../../lib/alpaca/market-rest.ts';
 import { openEventLog } from '../../lib/log/open.ts';
+import { logVariables } from '../../lib/log/variables.ts';
 import { createEnvelopeWriter } from '../../lib/market/envelope-text.ts';
 import { openClock } from '../../lib/service/clock.ts';
+import { loadConfig } from '../../lib/service/config.ts';
 import { announceService, homePaths, withdrawService } from '../../lib/service/home.ts';
 import { serveEndpoint } from '../../lib/service/http.ts';
 import { createLifecycle, type Lifecycle, runDaemon } from '../../lib/service/lifecycle.ts';
@@ -22,6 +24,7 @@ import { Forwarder } from './forwarder.ts';
 import { openJournal } from './journal.ts';
 import { createWsMetrics } from './metrics.ts';
 import { createOrderEvents, orderRoles } from './order-events.ts';
+import { openPatientWriter } from './patient-writer.ts';
 import { createProgressTeller, PROGRESS_INTERVAL_MS } from './progress.ts';
 import { Slots } from './records.ts';
 import { recover } from './recovery.ts';
@@ -73,12 +76,22 @@ async function start(
   const eventLog = await openEventLog({ home, env, clock });
   lifecycle.onClose('event log', () => eventLog.close());
   await eventLog.ensureTopics(ingestTopicSpecs(names, config.TORGHUT_PARTITIONS, clock.kind));
-  const writer = await eventLog.openWriter({ owner: 'ws' });
+  const slots = new Slots(names, config.TORGHUT_PARTITIONS);
+  const instance = `${clock.nowNs()}-${process.pid}`;
+  const writer = await openPatientWriter({
+    log: eventLog,
+    owner: 'ws',
+    instance,
+    statusPartition: { topic: names.status, partition: slots.partitionOf(component) },
+    transactionMs: loadConfig(logVariables, env).values.KAFKA_TRANSACTION_TIMEOUT_MS,
+    onReopened: ({ lostMs, wasDurable }) => {
+      log.warn({ lostMs: Math.round(lostMs), wasDurable }, 'the log takes records again, by a new transaction');
+    },
+  });
   lifecycle.onClose('writer', () => writer.close());
 
-  const slots = new Slots(names, config.TORGHUT_PARTITIONS);
   const spoolFolder = config.INGEST_SPOOL_DIR ?? homePaths.spool(home);
-  const { journal, left } = openJournal(spoolFolder, `${clock.nowNs()}-${process.pid}`);
+  const { journal, left } = openJournal(spoolFolder, instance);
   lifecycle.onClose('journal', () => journal.close());
   removeOldSpool(spoolFolder);
   const account = config.TORGHUT_ACCOUNT_LABEL ?? '';
@@ -144,7 +157,7 @@ async function start(
     records,
     lastDataMs: () => forwarder.lastDataMs,
     lastEventMs: () => forwarder.lastEvent?.ms ?? 0,
-    onMute: (detail) => market.giveUp(detail),
+    onMute: (detail) => market.giveUp('read_idle', detail),
   });
   const status = createStatusReporter({
     feed,

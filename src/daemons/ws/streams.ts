@@ -68,6 +68,7 @@ export function createStreams(parts: StreamParts): { market: MarketStream; order
     random: parts.random,
     reconnectBaseMs: config.RECONNECT_BASE_MS,
     reconnectMaxMs: config.RECONNECT_MAX_MS,
+    refusedRetryMs: config.INGEST_REFUSED_RETRY_MS,
     pongTimeoutMs: config.INGEST_PONG_TIMEOUT_MS,
     authTimeoutMs: AUTH_TIMEOUT_MS,
   };

@@ -133,6 +133,13 @@ export const wsVariables = {
   },
   RECONNECT_BASE_MS: { parse: kind.integer(1), default: 500, describe: 'first back-off', time: 'machine' },
   RECONNECT_MAX_MS: { parse: kind.integer(1), default: 30_000, describe: 'longest back-off', time: 'machine' },
+  INGEST_REFUSED_RETRY_MS: {
+    parse: kind.integer(1),
+    default: 60_000,
+    describe:
+      'wait after refused credentials; five times as long after a missing entitlement, from a twelfth of it on after 406',
+    time: 'machine',
+  },
   INGEST_PING_MS: {
     parse: optional(kind.integer(10, 60_000)),
     default: undefined as number | undefined,
@@ -225,6 +232,9 @@ export function loadWsConfig(env: NodeJS.ProcessEnv, clockKind: 'system' | 'virt
     mistakes.push(`SYMBOLS has ${symbols.length} symbols, the iex feed grants 30 over trades and quotes`);
   }
   if (values.RECONNECT_MAX_MS < values.RECONNECT_BASE_MS) mistakes.push('RECONNECT_MAX_MS is below RECONNECT_BASE_MS');
+  if (values.INGEST_REFUSED_RETRY_MS < 60_000 && !isLoopback(values.ALPACA_STREAM_URL)) {
+    mistakes.push('INGEST_REFUSED_RETRY_MS below 60000 is allowed with the simulator only');
+  }
   const isOrderStreamOn = values.ENABLE_TRADE_UPDATES ?? values.ALPACA_TRADE_STREAM_URL !== undefined;
   if (isOrderStreamOn && values.ALPACA_TRADE_STREAM_URL === undefined) {
     mistakes.push('ENABLE_TRADE_UPDATES needs ALPACA_TRADE_STREAM_URL');
@@ -242,9 +252,10 @@ export function loadWsConfig(env: NodeJS.ProcessEnv, clockKind: 'system' | 'virt
   return { ...values, key, secret, symbols, isOrderStreamOn, pingMs, warnings };
 }
 
+const isLoopback = (address: string) => /^(localhost|\[::1\]|127(\.\d+){3})$/.test(new URL(address).hostname);
+
 /** A virtual clock's stamps would be nonsense beside real ones: only the simulator, on loopback, may feed it (design 4). */
 function refuseRealFeed(values: { ALPACA_STREAM_URL: string; ALPACA_BASE_URL: string }): void {
-  const isLoopback = (address: string) => /^(localhost|\[::1\]|127(\.\d+){3})$/.test(new URL(address).hostname);
   const real = [values.ALPACA_STREAM_URL, values.ALPACA_BASE_URL].find((address) => !isLoopback(address));
   if (real === undefined) return;
   throw refusedError({

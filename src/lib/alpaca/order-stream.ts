@@ -19,6 +19,7 @@ export interface OrderStreamOptions {
   /** Machine ms. */
   reconnectBaseMs: number;
   reconnectMaxMs: number;
+  refusedRetryMs: number;
   pingMs: number;
   pongTimeoutMs: number;
   authTimeoutMs: number;
@@ -122,6 +123,7 @@ export function createOrderStream(options: OrderStreamOptions): OrderStream {
       else signal.addEventListener('abort', onAbort, { once: true });
     });
 
-  const retry = { baseMs: options.reconnectBaseMs, maxMs: options.reconnectMaxMs, random: options.random };
+  const { reconnectBaseMs: baseMs, reconnectMaxMs: maxMs, refusedRetryMs: refusedMs, random } = options;
+  const retry = { baseMs, maxMs, refusedMs, random };
   return createReconnecting({ retry, onState: options.onState, session });
 }

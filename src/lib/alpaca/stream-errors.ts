@@ -17,6 +17,7 @@ export type StreamErrorClass =
   | 'rate_limited'
   | 'connection_lost'
   | 'read_idle'
+  | 'stale_data'
   | 'pong_timeout'
   | 'unknown';
 
@@ -72,23 +73,25 @@ export function upgradeErrorClass(status: number): StreamErrorClass {
 export interface RetrySettings {
   baseMs: number;
   maxMs: number;
+  /** After refused credentials; five times as long without entitlement, from a twelfth of it on after 406 and 429. */
+  refusedMs: number;
   random: () => number;
 }
 
 /**
- * Machine ms to wait before the next attempt: the class's floor over the common back-off. 406 starts at 5 s and doubles to
- * 60 s, bad credentials and missing entitlement wait long, because a fast retry can only make them worse.
+ * Machine ms to wait before the next attempt: the class's floor over the common back-off. By default 406 starts at 5 s and
+ * doubles to 60 s, bad credentials and missing entitlement wait long, because a fast retry can only make them worse.
  * @param attempt 1 for the first retry
  */
 export function retryDelayMs(errorClass: StreamErrorClass, attempt: number, settings: RetrySettings): number {
   switch (errorClass) {
     case 'alpaca_406_second_connection':
     case 'rate_limited':
-      return backoffMs(attempt, 5_000, 60_000, settings.random);
+      return backoffMs(attempt, settings.refusedMs / 12, settings.refusedMs, settings.random);
     case 'alpaca_auth':
-      return 60_000;
+      return settings.refusedMs;
     case 'alpaca_entitlement':
-      return 300_000;
+      return settings.refusedMs * 5;
     default:
       return backoffMs(attempt, settings.baseMs, settings.maxMs, settings.random);
   }

@@ -1,7 +1,7 @@
 /**
  * The WebSocket side of the server: which path leads to which stream endpoint, and the sessions that are open.
  */
-import type { IncomingMessage } from 'node:http';
+import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import type { KeyCheck, RouteDescription, TradingSide } from '../contract.ts';
@@ -45,6 +45,7 @@ export const streamRoutes: readonly RouteDescription[] = [
   { method: 'WS', path: '/v2/iex', describe: 'market stream, same tape as sip' },
   { method: 'WS', path: '/v2/sip', describe: 'market stream' },
   { method: 'WS', path: '/v2/delayed_sip', describe: 'market stream, 15 market minutes late' },
+  { method: 'WS', path: '/v1beta1/overnight', describe: 'overnight stream, same tape as sip' },
   { method: 'WS', path: '/v2/test', describe: 'market stream of FAKEPACA, always on' },
   { method: 'WS', path: '/v1beta3/crypto/us', describe: 'crypto stream' },
 ];
@@ -80,6 +81,7 @@ export class Streams {
     add('/v2/iex', 'iex', stocks, stockChannels, true);
     add('/v2/sip', 'sip', stocks, stockChannels, isUnlimited);
     add('/v2/delayed_sip', 'delayed_sip', stocks, stockChannels, true, DELAY_NS);
+    add('/v1beta1/overnight', 'overnight', stocks, stockChannels, isUnlimited);
     add('/v2/test', 'test', test, testChannels, true);
     add('/v1beta3/crypto/us', 'us', crypto, cryptoChannels, true);
     const perMessageDeflate = { threshold: 1_024, zlibDeflateOptions: { level: 1 }, concurrencyLimit: 4 };
@@ -90,8 +92,10 @@ export class Streams {
 
   /** Store index below which messages are public on a stock feed; undefined for an unknown one. */
   visibleOn(feed: string): number | undefined {
+    // The night's history goes by the name of the venue.
+    const name = feed === 'boats' ? 'overnight' : feed;
     for (const endpoint of this.endpoints.values()) {
-      if (endpoint.options.feed === feed && endpoint.options.market === this.options.stocks) return endpoint.visible();
+      if (endpoint.options.feed === name && endpoint.options.market === this.options.stocks) return endpoint.visible();
     }
     return undefined;
   }
@@ -111,6 +115,12 @@ export class Streams {
     }
     if (this.options.faults.take('upgrade_429', { path })) {
       refuse('429 Too Many Requests', 'too many requests.');
+      return;
+    }
+    const refused = this.options.faults.take('upgrade_refused', { path });
+    if (refused) {
+      const status = refused.number('status', 403);
+      refuse(`${status} ${STATUS_CODES[status] ?? 'Refused'}`, 'request is not authorized.');
       return;
     }
     if (!endpoint) {

@@ -50,6 +50,8 @@ export class StreamSession {
   private isMute = false;
   private heldUntilMs = 0;
   private isGone = false;
+  /** Market ns by which the fault `behind` delays the data. */
+  private behindNs = 0n;
   private pings: { atNs: bigint; data: Buffer }[] = [];
 
   constructor(options: SessionOptions) {
@@ -79,7 +81,7 @@ export class StreamSession {
     const { market } = endpoint.options;
     if (this.isGone) return;
     const reachedNs = market.reachedNs();
-    const visible = endpoint.visible();
+    const visible = this.visible();
     if (this.isHeld(visible > this.cursor)) return;
     if (visible > this.cursor) {
       const from = this.cursor;
@@ -94,6 +96,20 @@ export class StreamSession {
       const ping = this.pings.shift();
       if (this.options.socket.readyState === this.options.socket.OPEN) this.options.socket.pong(ping?.data);
     }
+  }
+
+  /** What may be sent now; behind the tape when the fault `behind` has struck this connection. */
+  private visible(): number {
+    const { endpoint, faults } = this.options;
+    const visible = endpoint.visible();
+    const behind = this.isAuthenticated ? faults.take('behind', { path: endpoint.options.path }) : undefined;
+    if (behind) this.behindNs = BigInt(Math.round(behind.number('ms', 60_000))) * 1_000_000n;
+    if (this.behindNs === 0n) return visible;
+    const { market } = endpoint.options;
+    const limitNs = market.nowNs() - this.behindNs;
+    let reached = this.cursor;
+    while (reached < visible && market.store.releaseNs(reached) <= limitNs) reached += 1;
+    return reached;
   }
 
   /** The fault `slow` holds back everything, pongs too: what is late on the wire stays in order. */
