@@ -13,14 +13,8 @@ import { msgpackFrameToJson } from './msgpack-frame.ts';
 import { type Connection, createReconnecting, type StateChange } from './reconnect.ts';
 import { openSocket, type SocketEnd, type WatchedSocket } from './socket.ts';
 import { streamErrorRule } from './stream-errors.ts';
-import {
-  countPairs,
-  type MarketChannel,
-  missingFrom,
-  resubscribeDelaysMs,
-  type Subscription,
-  subscribeMessages,
-} from './subscription.ts';
+import { Subscriber } from './subscriber.ts';
+import { countPairs, type MarketChannel } from './subscription.ts';
 
 export interface MarketStreamOptions {
   /** Full address, for example wss://stream.data.alpaca.markets/v2/sip */
@@ -28,7 +22,8 @@ export interface MarketStreamOptions {
   key: string;
   secret: string;
   channels: readonly MarketChannel[];
-  symbols: readonly string[];
+  /** Read anew for each connection; `setSymbols` changes the present one. */
+  readonly symbols: readonly string[];
   batchSize: number;
   encoding: 'json' | 'msgpack';
   clock: Clock;
@@ -36,6 +31,7 @@ export interface MarketStreamOptions {
   /** Machine ms. */
   reconnectBaseMs: number;
   reconnectMaxMs: number;
+  refusedRetryMs: number;
   pingMs: number;
   pongTimeoutMs: number;
   authTimeoutMs: number;
@@ -58,30 +54,26 @@ export interface MarketStream {
   readonly state: ConnectionState;
   /** Connects, and again after every loss, until the signal aborts; resolves when the socket is closed. */
   run(signal: AbortSignal): Promise<void>;
-  /** Ends the present connection as mute; the next one is dialled after the usual delay. */
-  giveUp(detail: string): void;
+  /** Ends the present connection for what its data show; the next one is dialled after the usual delay. */
+  giveUp(errorClass: 'read_idle' | 'stale_data', detail: string): void;
+  /** Brings the present connection to these symbols: unsubscribes first, then adds. */
+  setSymbols(symbols: readonly string[]): void;
 }
 
-const optionalChannels: ReadonlySet<MarketChannel> = new Set(['statuses', 'lulds', 'updatedBars']);
 /** A socket is not called mute before this many machine ms, however fast the market clock runs. */
 const MIN_IDLE_MACHINE_MS = 2_000;
 
 export function createMarketStream(options: MarketStreamOptions): MarketStream {
-  let failSession: ((detail: string) => void) | undefined;
+  let failSession: ((errorClass: SocketEnd['errorClass'], detail: string) => void) | undefined;
+  let changeSession: ((symbols: readonly string[]) => void) | undefined;
 
   /** One connection from dial to loss; resolves with the reason. */
   const session = (connection: Connection, signal: AbortSignal): Promise<SocketEnd> =>
     new Promise((resolve) => {
-      let wanted: Subscription = new Map(options.channels.map((channel) => [channel, new Set(options.symbols)]));
-      const all = wanted;
-      let awaited = 0;
-      let retries = 0;
       let closing = Promise.resolve();
-      let retryTimer: NodeJS.Timeout | undefined;
       let lastDataNs = options.clock.nowNs();
       let lastDataMs = machineMs();
       let isDataFrame = false;
-      let lastAcknowledged: Record<string, unknown> = {};
 
       const authTimer = setTimeout(() => {
         fail('alpaca_auth_timeout', 'no answer to the authentication in time');
@@ -96,8 +88,9 @@ export function createMarketStream(options: MarketStreamOptions): MarketStream {
 
       const finish = (end: SocketEnd) => {
         failSession = undefined;
+        changeSession = undefined;
         clearTimeout(authTimer);
-        clearTimeout(retryTimer);
+        subscriber.end();
         clearInterval(idleTimer);
         signal.removeEventListener('abort', onAbort);
         // The close handshake of a wanted end runs on; the session ends with it.
@@ -110,28 +103,15 @@ export function createMarketStream(options: MarketStreamOptions): MarketStream {
       };
 
       const send = (message: unknown) => socket.send(options.encoding === 'msgpack' ? pack(message) : message);
-      const subscribe = (part: Subscription) => {
-        for (const message of subscribeMessages(part, options.batchSize)) {
-          awaited += 1;
-          send(message);
-        }
-      };
-      const settle = () => {
-        clearTimeout(retryTimer);
-        const missing = missingFrom(all, lastAcknowledged);
-        connection.go({ kind: 'subscribed', missing: countPairs(missing) }, { missing });
-      };
-      const onAcknowledged = (raw: string) => {
-        lastAcknowledged = JSON.parse(raw) as Record<string, unknown>;
-        awaited = Math.max(0, awaited - 1);
-        const missing = missingFrom(wanted, lastAcknowledged);
-        if (missing.size === 0) return settle();
-        if (awaited > 0) return;
-        const delay = resubscribeDelaysMs[retries];
-        if (delay === undefined) return settle();
-        retries += 1;
-        retryTimer = setTimeout(() => subscribe(missing), delay);
-      };
+      const subscriber = new Subscriber({
+        channels: options.channels,
+        symbols: options.symbols,
+        batchSize: options.batchSize,
+        send,
+        onSettled: (missing) => connection.go({ kind: 'subscribed', missing: countPairs(missing) }, { missing }),
+      });
+      changeSession = (symbols) =>
+        subscriber.change(symbols, connection.state === 'subscribing' || isUp(connection.state));
 
       const onError = (raw: string) => {
         const body = JSON.parse(raw) as { code?: unknown; msg?: unknown };
@@ -140,14 +120,8 @@ export function createMarketStream(options: MarketStreamOptions): MarketStream {
         const rule = streamErrorRule(code, message);
         if (rule.action === 'reconnect') return fail(rule.errorClass, message, code);
         options.onNotice(rule.errorClass, code, message);
-        if (rule.action === 'keep' && connection.state === 'subscribing') return settle();
-        if (rule.action === 'dropChannel') {
-          const rest = new Map([...wanted].filter(([channel]) => !optionalChannels.has(channel)));
-          if (rest.size === wanted.size) return fail(rule.errorClass, message, code);
-          wanted = rest;
-          awaited = 0;
-          subscribe(wanted);
-        }
+        if (rule.action === 'keep') return subscriber.refused();
+        if (rule.action === 'dropChannel' && !subscriber.dropOptional()) fail(rule.errorClass, message, code);
       };
 
       const onMessage = (message: ScannedMessage) => {
@@ -160,14 +134,14 @@ export function createMarketStream(options: MarketStreamOptions): MarketStream {
             } else if (text === 'authenticated' && connection.state === 'authenticating') {
               clearTimeout(authTimer);
               connection.go({ kind: 'authenticated' });
-              subscribe(wanted);
+              subscriber.begin();
             }
             return;
           }
           case 'error':
             return onError(message.raw);
           case 'subscription':
-            return onAcknowledged(message.raw);
+            return subscriber.acknowledged(message.raw);
           default:
             isDataFrame = true;
             options.onMessage(message);
@@ -210,18 +184,20 @@ export function createMarketStream(options: MarketStreamOptions): MarketStream {
         },
         onEnd: finish,
       });
-      failSession = (detail) => fail('read_idle', detail);
+      failSession = fail;
       if (signal.aborted) onAbort();
       else signal.addEventListener('abort', onAbort, { once: true });
     });
 
-  const retry = { baseMs: options.reconnectBaseMs, maxMs: options.reconnectMaxMs, random: options.random };
+  const { reconnectBaseMs: baseMs, reconnectMaxMs: maxMs, refusedRetryMs: refusedMs, random } = options;
+  const retry = { baseMs, maxMs, refusedMs, random };
   const reconnecting = createReconnecting({ retry, onState: options.onState, session });
   return {
     get state() {
       return reconnecting.state;
     },
     run: reconnecting.run,
-    giveUp: (detail) => failSession?.(detail),
+    giveUp: (errorClass, detail) => failSession?.(errorClass, detail),
+    setSymbols: (symbols) => changeSession?.(symbols),
   };
 }

@@ -18,8 +18,26 @@ export const resubscribeDelaysMs = [1_000, 5_000, 30_000] as const;
 
 export type Subscription = ReadonlyMap<MarketChannel, ReadonlySet<string>>;
 
-/** Subscribe messages: batches of symbols, each under every channel that is asked for. */
-export function subscribeMessages(wanted: Subscription, batchSize: number): Record<string, unknown>[] {
+/** Every symbol under every channel. */
+export function subscriptionOf(channels: readonly MarketChannel[], symbols: readonly string[]): Subscription {
+  return new Map(channels.map((channel) => [channel, new Set(symbols)]));
+}
+
+/** A subscription less some symbols; channels that lose all are left out. */
+export function withoutSymbols(part: Subscription, symbols: readonly string[]): Subscription {
+  const left = new Set(symbols);
+  const rest = [...part].map(
+    ([channel, list]) => [channel, new Set([...list].filter((item) => !left.has(item)))] as const,
+  );
+  return new Map(rest.filter(([, list]) => list.size > 0));
+}
+
+/** Subscribe (or unsubscribe) messages: batches of symbols, each under every channel that is asked for. */
+export function subscribeMessages(
+  wanted: Subscription,
+  batchSize: number,
+  action: 'subscribe' | 'unsubscribe' = 'subscribe',
+): Record<string, unknown>[] {
   const symbols = new Set<string>();
   const asked = [...wanted].filter(([channel]) => !(impliedByTrades.has(channel) && wanted.has('trades')));
   for (const [, list] of asked) for (const symbol of list) symbols.add(symbol);
@@ -27,7 +45,7 @@ export function subscribeMessages(wanted: Subscription, batchSize: number): Reco
   const messages: Record<string, unknown>[] = [];
   for (let i = 0; i < all.length; i += batchSize) {
     const batch = all.slice(i, i + batchSize);
-    const message: Record<string, unknown> = { action: 'subscribe' };
+    const message: Record<string, unknown> = { action };
     for (const [channel, list] of asked) {
       const part = batch.filter((symbol) => list.has(symbol));
       if (part.length > 0) message[channel] = part;
