@@ -103,6 +103,7 @@ export const nouns: Record<string, Noun> = {
   db: {
     summary: 'The ledger',
     verbs: {
+      check: verb('Compare the ledger with what this version expects', () => import('./db-check.ts')),
       query: verb('Run SQL on Postgres (read-only unless --write)', () => import('./db-query.ts')),
       migrate: verb(
         'Bring the ledger to the schema of this program; shows its plan first',

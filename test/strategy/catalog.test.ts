@@ -40,7 +40,7 @@ describe('strategy catalog', () => {
       "9:5 unknown key 'colour'",
       '10:5 missing name (or strategy_id)',
       "11:11 duplicate name 'first', first used on line 2",
-      "12:20 unknown strategy type 'tea_leaves'; known: macd_rsi, legacy_macd_rsi, static",
+      "12:20 unknown strategy type 'tea_leaves'; known: macd_rsi, legacy_macd_rsi, static, intraday_tsmom_v1, intraday_tsmom, tsmom_intraday",
       '13:29 must be a decimal of US dollars, 0 or more',
       "14:1 unknown key 'extra'",
     ]);

@@ -18,6 +18,7 @@ const signal = (macd: number | null, line: number | null, rsi: number | null, mo
   macd,
   macdSignal: line,
   rsi14: rsi,
+  features: {},
   ...more,
 });
 

@@ -150,7 +150,7 @@ export class FakeWorld {
         ),
       lastEvaluated: () => Promise.resolve(new Map(this.rows.evaluated)),
     },
-    strategies: { all: notUsed },
+    strategies: { all: notUsed, versions: notUsed, version: notUsed },
     orders: {
       openOrders: () => Promise.resolve([...this.openOrders]),
       executions: notUsed,
@@ -247,6 +247,8 @@ export class FakeWorld {
       },
       strategies: {
         all: notUsed,
+        versions: notUsed,
+        version: notUsed,
         applyCatalog: ({ entries, digest }) =>
           Promise.resolve({
             inserted: entries.length,

@@ -22,6 +22,7 @@ import { backoffMs, sleep } from '../../lib/service/machine.ts';
 import { createSignalReader } from '../../lib/signals/reader.ts';
 import { catalogFile } from '../../lib/trading/catalog-file.ts';
 import { catalogKeeper } from '../../lib/trading/catalog-keeper.ts';
+import { loadStrategies } from '../../lib/trading/strategy-plugins.ts';
 import { tradeEndpoint } from './endpoint.ts';
 import { type BrokerAddress, leadSession, type SessionOptions } from './session.ts';
 import { settingsOf } from './settings.ts';
@@ -88,6 +89,8 @@ export async function runTradeDaemon(options: TradeDaemonOptions): Promise<numbe
       : undefined;
     if (eventLog) lifecycle.onClose('event log', () => eventLog.close());
     const path = config.TRADING_STRATEGY_CONFIG_PATH;
+    const { registry, failures } = await loadStrategies(config.TRADING_STRATEGY_PLUGIN_PATH);
+    for (const { file, why } of failures) log.error({ file, why }, 'a strategy plug-in was not loaded');
     const session = {
       config,
       board,
@@ -102,7 +105,7 @@ export async function runTradeDaemon(options: TradeDaemonOptions): Promise<numbe
         partitions: config.TORGHUT_PARTITIONS,
       }),
       eventLog,
-      catalog: catalogKeeper(path === undefined ? undefined : catalogFile(path), settings, log),
+      catalog: catalogKeeper(path === undefined ? undefined : catalogFile(path), settings, log, registry),
       drainRequested: drain.signal,
       random,
       onLedger: (now: OrderLedger | undefined) => {

@@ -159,8 +159,8 @@ async function lead(options: SessionOptions, ledger: OrderLedger, leadership: Le
   const note = () => {
     board.cycle = cycle.status();
     board.desk = desk.status();
-    const { digest, failure, entries } = catalog;
-    board.catalog = { digest, failure, strategies: entries.filter((entry) => entry.enabled).length };
+    const { digest, version, failure, entries } = catalog;
+    board.catalog = { digest, version, failure, strategies: entries.filter((entry) => entry.enabled).length };
     const switches = board.cycle.switches;
     isStopped = switches ? switches.killSwitch || switches.emergencyStop !== null : isStopped;
   };

@@ -24,7 +24,7 @@ export interface StatusBoard {
   epoch: bigint | undefined;
   cycle: CycleStatus | undefined;
   desk: OrderDeskStatus | undefined;
-  catalog: { digest: string | null; strategies: number; failure: string | null } | undefined;
+  catalog: { digest: string | null; version: number | null; strategies: number; failure: string | null } | undefined;
   ledger: LedgerView | undefined;
   draining: boolean;
   drained: boolean;

@@ -120,6 +120,11 @@ export const tradeVariables = {
     default: noText,
     describe: 'strategy catalog (YAML or JSON)',
   },
+  TRADING_STRATEGY_PLUGIN_PATH: {
+    parse: kind.optionalText,
+    default: noText,
+    describe: 'file or folder of strategy plug-ins (.ts, .js), loaded at start with the rights of this process',
+  },
   TRADING_STRATEGY_CONFIG_MODE: {
     parse: kind.oneOf('merge', 'sync'),
     default: 'merge' as 'merge' | 'sync',

@@ -6,8 +6,8 @@
  */
 import type { Jsonb } from './jsonb.ts';
 import type {
-  AccountSnapshot, ControlsChange, CursorKey, DecisionCounts, DecisionFilter, DecisionRefusal, DecisionRow,
-  DecisionStatus, ExecutionRow, FillRow, NewDecision, OpenOrder, OrderCounts, PositionRow, RejectOrigin,
+  AccountSnapshot, CatalogVersion, ControlsChange, CursorKey, DecisionCounts, DecisionFilter, DecisionRefusal, DecisionRow,
+  DecisionStatus, ExecutionRow, FillRow, ListPlace, NewDecision, OpenOrder, OrderCounts, PositionRow, RejectOrigin,
   ScreenedDecision, SignalNote, StrategyEntry, StrategyRow, TradingControls,
 } from './records.ts'; // biome-ignore format: one list
 
@@ -114,6 +114,9 @@ export interface CursorWrites extends CursorReads {
 
 export interface StrategyReads {
   all(): Promise<StrategyRow[]>;
+  /** Changes of the catalog in force, newest first, without the text. */
+  versions(limit: number): Promise<CatalogVersion[]>;
+  version(version: number): Promise<(CatalogVersion & { content: string }) | undefined>;
 }
 
 export interface StrategyWrites extends StrategyReads {
@@ -124,7 +127,9 @@ export interface StrategyWrites extends StrategyReads {
     digest: string;
     mode: 'merge' | 'sync';
     actor: string;
-  }): Promise<{ inserted: number; updated: number; disabled: number; rows: StrategyRow[] }>;
+    /** The file itself: kept as a version, so that `torghut strategy rollback` can bring it back. */
+    source?: { text: string; strategies: Jsonb };
+  }): Promise<{ inserted: number; updated: number; disabled: number; rows: StrategyRow[]; version?: number }>;
 }
 
 // ---- Orders, fills, positions -------------------------------------------------------------------------------------
@@ -137,6 +142,8 @@ export interface OrderReads {
     symbol?: string;
     sinceMs?: number;
     state?: string;
+    strategyName?: string;
+    after?: ListPlace;
     limit: number;
   }): Promise<ExecutionRow[]>;
   fills(filter: { accountLabel: string; executionId?: string; limit?: number }): Promise<FillRow[]>;

@@ -188,6 +188,10 @@ async function listDecisions(db: LedgerDb, filter: DecisionFilter): Promise<Deci
   if (filter.strategyName !== undefined) query = query.where('strategy_name', '=', filter.strategyName);
   if (filter.status !== undefined) query = query.where(sql<boolean>`status = ${filter.status}`);
   if (filter.sinceMs !== undefined) query = query.where('decided_at', '>=', timeOf(filter.sinceMs));
+  if (filter.after !== undefined) {
+    const { atMs, id } = filter.after;
+    query = query.where(sql<boolean>`(decided_at, id) < (${timeOf(atMs)}, ${id}::uuid)`);
+  }
   const rows = await query.orderBy('decided_at', 'desc').orderBy('id', 'desc').limit(filter.limit).execute();
   return rows.map(rowOf);
 }

@@ -44,6 +44,7 @@ export function executionOf(row: Selectable<LedgerTables['executions']>): Execut
     isFinal: finalStates.includes(row.status),
     isLateAccepted: row.late_accepted,
     isOrphan: row.orphan,
+    listedAtMs: (row.submitted_at ?? row.last_update_at).getTime(),
     cancelRequestedAtMs: optionalMs(row.cancel_requested_at),
     submittedAtMs: optionalMs(row.submitted_at),
     filledAtMs: optionalMs(row.filled_at),

@@ -12,6 +12,8 @@ import { clientConfig, ledgerError, openConnection, surviveLostConnections } fro
 import { decisionsMigration } from './migrations/0001-decisions.ts';
 import { ordersMigration } from './migrations/0002-orders.ts';
 import { accountMigration } from './migrations/0003-account.ts';
+import { appendOnlyMigration } from './migrations/0004-append-only.ts';
+import { grantRoles } from './roles.ts';
 import type { LedgerDb, LedgerTables } from './tables.ts';
 
 /** Every migration in order; the last name is the version that this build expects. */
@@ -19,6 +21,7 @@ export const migrations: readonly { name: string; statements: readonly string[] 
   { name: '0001_decisions', statements: decisionsMigration },
   { name: '0002_orders', statements: ordersMigration },
   { name: '0003_account', statements: accountMigration },
+  { name: '0004_append_only', statements: appendOnlyMigration },
 ];
 
 export const expectedVersion = migrations.at(-1)?.name ?? '';
@@ -41,12 +44,14 @@ export interface MigrationStep {
   isApplied: boolean;
 }
 
-interface AppliedRow {
+/** A migration of the database with the checksum that it had. */
+export interface AppliedRow {
   name: string;
   checksum: string | null;
 }
 
-async function appliedMigrations(db: LedgerDb): Promise<AppliedRow[]> {
+/** What the database says was applied, in order. */
+export async function readApplied(db: LedgerDb): Promise<AppliedRow[]> {
   const exists = await sql<{ present: boolean }>`
     select to_regclass(${MIGRATION_TABLE}) is not null and to_regclass(${CHECKSUM_TABLE}) is not null as present
   `.execute(db);
@@ -85,7 +90,7 @@ function verify(applied: readonly AppliedRow[]): void {
 /** Which migrations are applied and which are pending. */
 export async function migrationPlan(db: LedgerDb): Promise<MigrationStep[]> {
   try {
-    const applied = await appliedMigrations(db);
+    const applied = await readApplied(db);
     verify(applied);
     const names = new Set(applied.map((row) => row.name));
     return migrations.map(({ name, statements }) => ({
@@ -146,7 +151,7 @@ export async function migrate(dsn: string): Promise<string[]> {
   try {
     return await db.connection().execute(async (connection) => {
       await sql`select pg_advisory_lock(hashtextextended('torghut:migrate', 0))`.execute(connection);
-      verify(await appliedMigrations(connection));
+      verify(await readApplied(connection));
       await sql`create table if not exists ${sql.table(CHECKSUM_TABLE)} (
         name varchar(255) primary key, checksum char(64) not null, applied_at timestamptz not null default clock_timestamp()
       )`.execute(connection);
@@ -158,6 +163,7 @@ export async function migrate(dsn: string): Promise<string[]> {
       });
       const { error, results } = await migrator.migrateToLatest();
       if (error) throw error;
+      await grantRoles(connection);
       return (results ?? []).filter((result) => result.status === 'Success').map((result) => result.migrationName);
     });
   } catch (error) {

@@ -76,9 +76,11 @@ export function openLedger(options: OpenLedgerOptions): OrderLedger {
       account,
       decisions: decisionRepository(tx, epoch),
       cursors: cursorRepository(tx),
-      strategies: strategyRepository(tx, (actor, action, after) =>
-        account.audit({ actor, action, after: toJsonb(after), atMs: clock.nowMs() }),
-      ),
+      strategies: strategyRepository(tx, {
+        epoch,
+        nowMs: () => clock.nowMs(),
+        audit: (actor, action, after) => account.audit({ actor, action, after: toJsonb(after), atMs: clock.nowMs() }),
+      }),
       orders: orderReads(tx),
       claims: claimRepository(tx),
       executions: executionRepository(tx),
@@ -113,7 +115,7 @@ export function openLedger(options: OpenLedgerOptions): OrderLedger {
       'newestEntries',
     ]),
     cursors: readsOf(reads.cursors, ['positions', 'lastEvaluated']),
-    strategies: readsOf(reads.strategies, ['all']),
+    strategies: readsOf(reads.strategies, ['all', 'versions', 'version']),
     orders: readsOf(reads.orders, ['openOrders', 'executions', 'fills', 'positions', 'counts']),
     account: readsOf(reads.account, ['controls', 'newestSnapshot', 'firstSnapshotSince']),
   };

@@ -77,8 +77,21 @@ export function orderReads(db: LedgerDb): OrderReads {
       if (filter.accountLabel !== undefined) query = query.where('alpaca_account_label', '=', filter.accountLabel);
       if (filter.symbol !== undefined) query = query.where('symbol', '=', filter.symbol);
       if (filter.state !== undefined) query = query.where(sql<boolean>`status = ${filter.state}`);
-      if (filter.sinceMs !== undefined) query = query.where('submitted_at', '>=', timeOf(filter.sinceMs));
-      const rows = await query.orderBy('submitted_at', 'desc').orderBy('id').limit(filter.limit).execute();
+      if (filter.strategyName !== undefined) {
+        query = query.where('trade_decision_id', 'in', (eb) =>
+          eb
+            .selectFrom('trade_decisions')
+            .select('id')
+            .where('strategy_name', '=', filter.strategyName ?? ''),
+        );
+      }
+      const listedAt = sql<Date>`coalesce(submitted_at, last_update_at)`;
+      if (filter.sinceMs !== undefined) query = query.where(listedAt, '>=', timeOf(filter.sinceMs));
+      if (filter.after !== undefined) {
+        const { atMs, id } = filter.after;
+        query = query.where(sql<boolean>`(${listedAt}, id) < (${timeOf(atMs)}, ${id}::uuid)`);
+      }
+      const rows = await query.orderBy(listedAt, 'desc').orderBy('id', 'desc').limit(filter.limit).execute();
       return rows.map(executionOf);
     },
 

@@ -56,7 +56,16 @@ export interface DecisionFilter {
   strategyName?: string;
   status?: string;
   sinceMs?: number;
+  /** Only rows after this one in the listing's order. */
+  after?: ListPlace;
   limit: number;
+}
+
+/** Place of a row in a listing (newest first): its time and, among equal times, its id. */
+export interface ListPlace {
+  /** Market ms. */
+  atMs: number;
+  id: string;
 }
 
 export interface DecisionCounts {
@@ -129,6 +138,27 @@ export interface StrategyRow extends Omit<StrategyEntry, 'catalogMeta'> {
   catalogDigest: string;
 }
 
+/** A change of the catalog in force. */
+export interface CatalogVersion {
+  /** 1, 2, 3 … */
+  version: number;
+  /** sha256 hex of the file. */
+  digest: string;
+  mode: 'merge' | 'sync';
+  /** The strategies as the catalog normalised them. */
+  strategies: unknown;
+  inserted: number;
+  updated: number;
+  disabled: number;
+  /** `rollback`: an operator wrote an earlier file back. */
+  cause: 'file' | 'rollback';
+  reason?: string;
+  actor: string;
+  epoch: bigint;
+  /** Market ms. */
+  appliedAtMs: number;
+}
+
 // ---- Orders, fills, positions -------------------------------------------------------------------------------------
 
 export type ClaimState = 'claimed' | 'broker_io' | 'submitted' | 'rejected';
@@ -159,6 +189,8 @@ export interface ExecutionRow {
   isLateAccepted: boolean;
   /** Carries our prefix but no decision of this ledger. */
   isOrphan: boolean;
+  /** Market ms by which listings order it: when it was submitted, else when it was first heard of. */
+  listedAtMs: number;
   cancelRequestedAtMs?: number;
   submittedAtMs?: number;
   filledAtMs?: number;

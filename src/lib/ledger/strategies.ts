@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Selectable } from 'kysely';
+import { addCatalogVersion, catalogVersion, catalogVersions } from './catalogs.ts';
 import type { StrategyRow, StrategyWrites } from './contract.ts';
 import { toJsonb } from './jsonb.ts';
 import type { LedgerDb, LedgerTables } from './tables.ts';
@@ -25,18 +26,25 @@ function rowOf(row: Selectable<LedgerTables['strategies']>): StrategyRow {
   });
 }
 
-/** @param audit writes the audit row of a catalog that changed something */
-export function strategyRepository(
-  db: LedgerDb,
-  audit: (actor: string, action: string, after: unknown) => Promise<void>,
-): StrategyWrites {
+export interface StrategyContext {
+  /** Of the leader that writes. */
+  epoch: bigint;
+  /** Market ms. */
+  nowMs(): number;
+  /** Writes the audit row of a catalog that changed something. */
+  audit(actor: string, action: string, after: unknown): Promise<void>;
+}
+
+export function strategyRepository(db: LedgerDb, { epoch, nowMs, audit }: StrategyContext): StrategyWrites {
   const all = async () => {
     const rows = await db.selectFrom('strategies').selectAll().orderBy('name').execute();
     return rows.map(rowOf);
   };
   return {
     all,
-    applyCatalog: async ({ entries, digest, mode, actor }) => {
+    versions: (limit) => catalogVersions(db, limit),
+    version: (version) => catalogVersion(db, version),
+    applyCatalog: async ({ entries, digest, mode, actor, source }) => {
       const known = new Map((await all()).map((row) => [row.name, row]));
       let inserted = 0;
       let updated = 0;
@@ -79,7 +87,12 @@ export function strategyRepository(
       if (inserted + updated + disabled > 0) {
         await audit(actor, 'strategy_catalog_applied', { digest, mode, inserted, updated, disabled, absent });
       }
-      return { inserted, updated, disabled, rows: await all() };
+      const changes = { inserted, updated, disabled };
+      if (source === undefined) return { ...changes, rows: await all() };
+      const { text: content, strategies } = source;
+      const added = { digest, content, mode, strategies, ...changes, actor, epoch, appliedAtMs: nowMs() };
+      const version = await addCatalogVersion(db, added);
+      return { ...changes, rows: await all(), version };
     },
   };
 }

@@ -37,6 +37,23 @@ export interface LedgerTables {
     created_at: RecordTime;
     updated_at: RecordTime;
   };
+  strategy_catalogs: {
+    version: Int8;
+    digest: string;
+    content: string;
+    mode: 'merge' | 'sync';
+    strategies: Json;
+    inserted: number;
+    updated: number;
+    disabled: number;
+    cause: 'file' | 'rollback';
+    audit_id: ColumnType<string | null, bigint | null, never>;
+    reason: string | null;
+    actor: string;
+    epoch: Int8;
+    applied_at: Date;
+    recorded_at: RecordTime;
+  };
   trade_decisions: {
     id: string;
     strategy_id: string;

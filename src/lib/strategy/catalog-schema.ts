@@ -4,7 +4,7 @@
  */
 import { Decimal } from 'decimal.js';
 import { z } from 'zod';
-import { findStrategyType, strategyTypes } from './macd-rsi.ts';
+import type { StrategyRegistry } from './registry.ts';
 
 const decimalText = (describe: string, accept: (value: Decimal) => boolean) =>
   z
@@ -30,49 +30,54 @@ const symbols = z
     return [...new Set(names)];
   });
 
-const typeName = text('must be the name of a strategy type').refine((name) => findStrategyType(name) !== undefined, {
-  error: (issue) =>
-    `unknown strategy type '${String(issue.input)}'; known: ${strategyTypes.flatMap((type) => type.names).join(', ')}`,
-});
-
-export const entrySchema = z
-  .strictObject({
-    name: text('must be text')
-      .min(1)
-      .max(255)
-      .regex(/^[^\p{Cc}]*$/u, { error: 'must not contain control characters' })
-      .optional(),
-    strategy_id: text('must be text').min(1).max(255).optional(),
-    strategy_type: typeName.default('macd_rsi'),
-    version: z.union([z.string(), z.number()], { error: 'must be text' }).transform(String).optional(),
-    description: text('must be text').default(''),
-    enabled: z.boolean({ error: 'must be true or false' }).default(false),
-    params: z.record(z.string(), z.unknown(), { error: 'must be a map of parameters' }).default({}),
-    priority: z.number({ error: 'must be a whole number' }).int().default(100),
-    base_timeframe: z
-      .enum(['1Sec', '1Min'], { error: 'must be 1Sec or 1Min, the timeframes that signals have' })
-      .default('1Min'),
-    universe_type: text('must be text').max(64).default('static'),
-    universe_symbols: symbols.optional(),
-    symbols: symbols.optional(),
-    max_notional_per_trade: decimalText('must be a decimal of US dollars, 0 or more', () => true).optional(),
-    max_position_pct_equity: decimalText('must be a fraction from 0 to 1 (0.05 = 5 %)', (value) =>
-      value.lte(1),
-    ).optional(),
-  })
-  .check((context) => {
-    const { name, strategy_id: id, universe_symbols: universe, symbols: alias } = context.value;
-    if (name === undefined && id === undefined) {
-      context.issues.push({ code: 'custom', message: 'missing name (or strategy_id)', input: context.value });
-    }
-    if (universe !== undefined && alias !== undefined) {
-      context.issues.push({
-        code: 'custom',
-        message: 'universe_symbols and symbols are two names of one setting; give one',
-        path: ['symbols'],
-        input: context.value,
-      });
-    }
+const typeName = ({ find, names }: StrategyRegistry) =>
+  text('must be the name of a strategy type').refine((name) => find(name) !== undefined, {
+    error: (issue) => `unknown strategy type '${String(issue.input)}'; known: ${names.join(', ')}`,
   });
 
-export type RawEntry = z.infer<typeof entrySchema>;
+/** Type of an entry that names none. */
+export const defaultStrategyType = 'macd_rsi';
+
+/** The form of one entry, with the strategies that it may name. */
+export const entrySchemaOf = (registry: StrategyRegistry) =>
+  z
+    .strictObject({
+      name: text('must be text')
+        .min(1)
+        .max(255)
+        .regex(/^[^\p{Cc}]*$/u, { error: 'must not contain control characters' })
+        .optional(),
+      strategy_id: text('must be text').min(1).max(255).optional(),
+      strategy_type: typeName(registry).default(defaultStrategyType),
+      version: z.union([z.string(), z.number()], { error: 'must be text' }).transform(String).optional(),
+      description: text('must be text').default(''),
+      enabled: z.boolean({ error: 'must be true or false' }).default(false),
+      params: z.record(z.string(), z.unknown(), { error: 'must be a map of parameters' }).default({}),
+      priority: z.number({ error: 'must be a whole number' }).int().default(100),
+      base_timeframe: z
+        .enum(['1Sec', '1Min'], { error: 'must be 1Sec or 1Min, the timeframes that signals have' })
+        .default('1Min'),
+      universe_type: text('must be text').max(64).default('static'),
+      universe_symbols: symbols.optional(),
+      symbols: symbols.optional(),
+      max_notional_per_trade: decimalText('must be a decimal of US dollars, 0 or more', () => true).optional(),
+      max_position_pct_equity: decimalText('must be a fraction from 0 to 1 (0.05 = 5 %)', (value) =>
+        value.lte(1),
+      ).optional(),
+    })
+    .check((context) => {
+      const { name, strategy_id: id, universe_symbols: universe, symbols: alias } = context.value;
+      if (name === undefined && id === undefined) {
+        context.issues.push({ code: 'custom', message: 'missing name (or strategy_id)', input: context.value });
+      }
+      if (universe !== undefined && alias !== undefined) {
+        context.issues.push({
+          code: 'custom',
+          message: 'universe_symbols and symbols are two names of one setting; give one',
+          path: ['symbols'],
+          input: context.value,
+        });
+      }
+    });
+
+export type RawEntry = z.infer<ReturnType<typeof entrySchemaOf>>;

@@ -5,9 +5,9 @@
 import type { Decimal } from 'decimal.js';
 import { type Document, isMap, isNode, isSeq, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
-import { entrySchema, type RawEntry } from './catalog-schema.ts';
-import { findStrategyType } from './macd-rsi.ts';
+import { defaultStrategyType, entrySchemaOf, type RawEntry } from './catalog-schema.ts';
 import type { BoundStrategy } from './plugin.ts';
+import { builtInStrategies, type StrategyRegistry } from './registry.ts';
 
 export interface CatalogEntry {
   /** Unique; the upsert key and part of the decision identity. */
@@ -56,7 +56,8 @@ function pathText(path: Path): string {
 }
 
 /** Parses a catalog file's text. The extension is checked by the caller. */
-export function parseCatalog(source: string): CatalogResult {
+export function parseCatalog(source: string, registry: StrategyRegistry = builtInStrategies): CatalogResult {
+  const schema = entrySchemaOf(registry);
   const lines = new LineCounter();
   const document = parseDocument(source, { lineCounter: lines, prettyErrors: false, stringKeys: true });
   const mistakes: CatalogMistake[] = [];
@@ -87,7 +88,7 @@ export function parseCatalog(source: string): CatalogResult {
     const first = name === undefined ? undefined : firstLines.get(name);
     if (first !== undefined) add([...path, 'name'], `duplicate name '${name}', first used on line ${first}`);
     else if (name !== undefined) firstLines.set(name, line);
-    const entry = parseEntry(raw, path, line, add);
+    const entry = parseEntry(raw, { path, line, add, schema, registry });
     if (entry) entries.push(entry);
   }
   if (mistakes.length > 0) {
@@ -144,16 +145,24 @@ function addIssues(error: z.ZodError, path: Path, add: Add): void {
   }
 }
 
-function parseEntry(raw: unknown, path: Path, line: number, add: Add): CatalogEntry | undefined {
+interface EntryContext {
+  path: Path;
+  line: number;
+  add: Add;
+  schema: ReturnType<typeof entrySchemaOf>;
+  registry: StrategyRegistry;
+}
+
+function parseEntry(raw: unknown, { path, line, add, schema, registry }: EntryContext): CatalogEntry | undefined {
   if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) {
     add(path, 'a strategy must be a map');
     return undefined;
   }
-  const parsed = entrySchema.safeParse(raw);
+  const parsed = schema.safeParse(raw);
   if (!parsed.success) addIssues(parsed.error, path, add);
   // The parameters are checked also when the entry has other mistakes, so that all are listed at once.
-  const wanted = (raw as { strategy_type?: unknown }).strategy_type ?? 'macd_rsi';
-  const type = typeof wanted === 'string' ? findStrategyType(wanted) : undefined;
+  const wanted = (raw as { strategy_type?: unknown }).strategy_type ?? defaultStrategyType;
+  const type = typeof wanted === 'string' ? registry.find(wanted) : undefined;
   const params = (raw as { params?: unknown }).params ?? {};
   if (type && typeof params === 'object') {
     const checked = type.params.safeParse(params);
@@ -163,8 +172,16 @@ function parseEntry(raw: unknown, path: Path, line: number, add: Add): CatalogEn
     }
   }
   if (!parsed.success || !type) return undefined;
-  return toEntry(parsed.data, type.type, type.bind(parsed.data.params), line);
+  try {
+    return toEntry(parsed.data, type.type, type.bind(parsed.data.params), line);
+  } catch (error) {
+    // A plug-in's own code: what it throws is a mistake of this entry, never of the program.
+    add([...path, 'params'], `${type.type} does not take these parameters: ${describe(error)}`);
+    return undefined;
+  }
 }
+
+const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 function toEntry(raw: RawEntry, type: string, strategy: BoundStrategy, line: number): CatalogEntry {
   const name = raw.name ?? raw.strategy_id ?? '';

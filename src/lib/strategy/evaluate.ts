@@ -51,37 +51,51 @@ export function isFor(entry: CatalogEntry, signal: StrategySignal): boolean {
   return entry.symbols.length === 0 || entry.symbols.includes(signal.symbol);
 }
 
-/** Asks every strategy that the signal concerns, in catalog order. */
+/** The state while a batch is worked through: changed in place, by its owner alone. */
+export interface WorkingEvaluation {
+  states: Map<string, unknown>;
+  health: Map<string, StrategyHealth>;
+}
+
+export const workingCopy = (state: EvaluationState): WorkingEvaluation => ({
+  states: new Map(state.states),
+  health: new Map(state.health),
+});
+
+/** Asks every strategy that the signal concerns, in catalog order, and changes `working` to the state after it. */
+export function evaluateInto(
+  entries: readonly CatalogEntry[],
+  working: WorkingEvaluation,
+  signal: StrategySignal,
+): Omit<EvaluationResult, 'state'> {
+  const wishes: StrategyWish[] = [];
+  const errors: { strategyName: string; error: unknown }[] = [];
+  for (const entry of entries) {
+    if (!isFor(entry, signal)) continue;
+    const well = working.health.get(entry.name);
+    if (well && signal.eventTsMs < well.restsUntilMs) continue;
+    const key = stateKey(entry.name, signal.symbol, signal.windowSize);
+    try {
+      const result = entry.strategy.evaluate(entry.strategy.restore(working.states.get(key)), signal);
+      working.states.set(key, result.state);
+      for (const intent of result.intents) wishes.push({ entry, intent });
+      if (well) working.health.delete(entry.name);
+    } catch (error) {
+      errors.push({ strategyName: entry.name, error });
+      const errorsInRow = (well?.errorsInRow ?? 0) + 1;
+      const restsUntilMs = errorsInRow >= CIRCUIT_ERRORS ? signal.eventTsMs + CIRCUIT_REST_MS : 0;
+      working.health.set(entry.name, { errorsInRow, restsUntilMs });
+    }
+  }
+  return { wishes, errors };
+}
+
+/** The same as a pure function, for one signal alone. */
 export function evaluateSignal(
   entries: readonly CatalogEntry[],
   before: EvaluationState,
   signal: StrategySignal,
 ): EvaluationResult {
-  let states: Map<string, unknown> | undefined;
-  let health: Map<string, StrategyHealth> | undefined;
-  const wishes: StrategyWish[] = [];
-  const errors: { strategyName: string; error: unknown }[] = [];
-  for (const entry of entries) {
-    if (!isFor(entry, signal)) continue;
-    const well = before.health.get(entry.name);
-    if (well && signal.eventTsMs < well.restsUntilMs) continue;
-    const key = stateKey(entry.name, signal.symbol, signal.windowSize);
-    try {
-      const result = entry.strategy.evaluate(entry.strategy.restore(before.states.get(key)), signal);
-      states ??= new Map(before.states);
-      states.set(key, result.state);
-      for (const intent of result.intents) wishes.push({ entry, intent });
-      if (well) {
-        health ??= new Map(before.health);
-        health.delete(entry.name);
-      }
-    } catch (error) {
-      errors.push({ strategyName: entry.name, error });
-      health ??= new Map(before.health);
-      const errorsInRow = (well?.errorsInRow ?? 0) + 1;
-      const restsUntilMs = errorsInRow >= CIRCUIT_ERRORS ? signal.eventTsMs + CIRCUIT_REST_MS : 0;
-      health.set(entry.name, { errorsInRow, restsUntilMs });
-    }
-  }
-  return { state: { states: states ?? before.states, health: health ?? before.health }, wishes, errors };
+  const state = workingCopy(before);
+  return { ...evaluateInto(entries, state, signal), state };
 }

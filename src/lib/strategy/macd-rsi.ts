@@ -3,30 +3,20 @@
  * when below and RSI above one. Strict inequalities; any missing input means no decision. By default a level comparison that
  * repeats while it holds; `require_cross` fires only on the bar where the lines crossed.
  */
-import { Decimal } from 'decimal.js';
 import { z } from 'zod';
+import { cooldownSeconds, positiveQuantity, rsiLevel, yesOrNo } from './parameters.ts';
 import { type StrategyIntent, type StrategyPlugin, type StrategyType, strategyType } from './plugin.ts';
 import type { StrategySignal } from './signal.ts';
 
-/** Accepts `"300"` and 300; kept exact. */
-const positiveQuantity = z
-  .union([z.string(), z.number()], { error: 'must be a quantity above 0, for example 1 or "0.5"' })
-  .refine((value) => /^\d+(\.\d+)?$/.test(String(value)) && new Decimal(String(value)).gt(0), {
-    error: 'must be a quantity above 0, for example 1 or "0.5"',
-  })
-  .transform((value) => new Decimal(String(value)));
-
-const rsi = z.number({ error: 'must be a number from 0 to 100' }).min(0).max(100);
-
 const paramsSchema = z.strictObject({
   /** Buy only below this RSI. */
-  buy_rsi_below: rsi.default(35),
+  buy_rsi_below: rsiLevel.default(35),
   /** Sell only above this RSI. */
-  sell_rsi_above: rsi.default(65),
+  sell_rsi_above: rsiLevel.default(65),
   /** Fire only on the bar on which MACD crossed its signal line. */
-  require_cross: z.boolean({ error: 'must be true or false' }).default(false),
+  require_cross: yesOrNo.default(false),
   /** Market seconds between two entries of this strategy in one symbol; 0 = none. */
-  cooldown_seconds: z.number({ error: 'must be a number of seconds' }).min(0).max(86_400).default(0),
+  cooldown_seconds: cooldownSeconds.default(0),
   /** Quantity of an order; without it the trading cycle sizes by the budgets. */
   quantity: positiveQuantity.optional(),
   /** Quantity by symbol, before `quantity`. */
@@ -81,11 +71,3 @@ const plugin: StrategyPlugin<MacdRsiState, MacdRsiParams> = {
 };
 
 export const macdRsi: StrategyType = strategyType(plugin);
-
-/** All strategies that a catalog can name. */
-export const strategyTypes: readonly StrategyType[] = [macdRsi];
-
-/** The strategy type of a name or alias. */
-export function findStrategyType(name: string): StrategyType | undefined {
-  return strategyTypes.find((type) => type.names.includes(name));
-}

@@ -19,6 +19,8 @@ export interface StrategyIntent {
   timeInForce: TimeInForce;
   limitPrice?: Decimal;
   stopPrice?: Decimal;
+  /** Only ever lowers a position: without one to lower, nothing is decided. */
+  reduceOnly?: boolean;
   /** 0–1, information only. */
   confidence: number;
 }
@@ -55,6 +57,8 @@ export interface StrategyType {
   readonly type: string;
   readonly names: readonly string[];
   readonly params: z.ZodType<unknown>;
+  /** The plug-in that it came from; undefined for a built-in strategy. */
+  readonly source?: { file: string; digest: string };
   /** @throws ZodError when the parameters do not fit */
   bind(params: unknown): BoundStrategy;
 }

@@ -4,6 +4,7 @@
  * exits go on (`strategy_catalog_invalid`), because the limits in force may no longer be the ones that are meant.
  */
 import { type Catalog, type CatalogMistake, parseCatalog } from './catalog.ts';
+import { builtInStrategies, type StrategyRegistry } from './registry.ts';
 
 /** Failures in a row after which new entries are blocked. */
 const BLOCK_AFTER = 3;
@@ -46,6 +47,7 @@ export function applyReading(
   state: CatalogState,
   reading: CatalogReading,
   mode: CatalogMode,
+  registry: StrategyRegistry = builtInStrategies,
 ): { state: CatalogState; changed: boolean } {
   const fail = (kind: CatalogFailure['kind'], message: string, mistakes: readonly CatalogMistake[] = []) => ({
     state: { ...state, failuresInRow: state.failuresInRow + 1, failure: { kind, message, mistakes } },
@@ -53,7 +55,7 @@ export function applyReading(
   });
   if ('ioError' in reading) return fail('io', reading.ioError);
   if (reading.digest === state.digest) return { state: { ...state, failuresInRow: 0, failure: null }, changed: false };
-  const parsed = parseCatalog(reading.text);
+  const parsed = parseCatalog(reading.text, registry);
   if (!parsed.ok) return fail('parse', describeMistakes(parsed.mistakes), parsed.mistakes);
   if (mode === 'sync' && parsed.catalog.entries.length === 0 && !parsed.catalog.allowEmpty) {
     return fail('empty', 'the file names no strategy and would disable all; set allow_empty: true when that is meant');

@@ -16,6 +16,8 @@ export interface StrategySignal {
   macdSignal: number | null;
   /** RSI over 14 bars, 0–100. */
   rsi14: number | null;
+  /** Every other column of the row by its name: `vwap_session`, `ema12`, `vol_realized_w60s` … */
+  features: Readonly<Record<string, number | string | boolean | null>>;
 }
 
 /** The timeframe name of a window size, as catalogs and decisions write it (spec trading 1.3). */

@@ -7,6 +7,7 @@ import { extname } from 'node:path';
 import { codeOf, usageError } from '../service/errors.ts';
 import type { Catalog, CatalogMistake } from '../strategy/catalog.ts';
 import { parseCatalog } from '../strategy/catalog.ts';
+import { builtInStrategies, type StrategyRegistry } from '../strategy/registry.ts';
 import type { CatalogReading } from '../strategy/reload.ts';
 import type { CatalogSource } from './ports.ts';
 
@@ -32,11 +33,14 @@ export function catalogFile(path: string): CatalogSource {
 }
 
 export type CatalogCheck =
-  | { ok: true; path: string; digest: string; catalog: Catalog }
+  | { ok: true; path: string; digest: string; text: string; catalog: Catalog }
   | { ok: false; path: string; mistakes: readonly CatalogMistake[] };
 
 /** Checks a file for `torghut strategy validate`. @throws `strategy_catalog_unreadable` (exit 2) */
-export async function checkCatalogFile(path: string): Promise<CatalogCheck> {
+export async function checkCatalogFile(
+  path: string,
+  registry: StrategyRegistry = builtInStrategies,
+): Promise<CatalogCheck> {
   const reading = await readText(path);
   if ('ioError' in reading) {
     throw usageError({
@@ -46,7 +50,7 @@ export async function checkCatalogFile(path: string): Promise<CatalogCheck> {
       next: 'give the path of a .yaml, .yml or .json file',
     });
   }
-  const result = parseCatalog(reading.text);
-  if (result.ok) return { ok: true, path, digest: reading.digest, catalog: result.catalog };
+  const result = parseCatalog(reading.text, registry);
+  if (result.ok) return { ok: true, path, digest: reading.digest, text: reading.text, catalog: result.catalog };
   return { ok: false, path, mistakes: result.mistakes };
 }

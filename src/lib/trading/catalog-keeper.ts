@@ -6,6 +6,8 @@ import type { Leadership, Ledger, StrategyEntry } from '../ledger/contract.ts';
 import { toJsonb } from '../ledger/jsonb.ts';
 import type { Logger } from '../service/logging.ts';
 import type { CatalogEntry } from '../strategy/catalog.ts';
+import { strategySummary } from '../strategy/compare.ts';
+import { builtInStrategies, type StrategyRegistry } from '../strategy/registry.ts';
 import { applyReading, blocksEntries, type CatalogState, noCatalog } from '../strategy/reload.ts';
 import type { CatalogSource } from './ports.ts';
 import type { TradingSettings } from './settings.ts';
@@ -17,6 +19,8 @@ export interface CatalogKeeper {
   /** Ledger ids by strategy name. */
   readonly strategyIds: ReadonlyMap<string, string>;
   readonly digest: string | null;
+  /** Number of the version in force in `torghut strategy history`. */
+  readonly version: number | null;
   /** What is wrong with the file now; null when nothing is. */
   readonly failure: string | null;
   /** Looks at the file when its time has come. @throws ledger errors of the apply */
@@ -43,24 +47,30 @@ function toStrategyEntry(entry: CatalogEntry): StrategyEntry {
   };
 }
 
-/** @param source undefined when no catalog is configured: no strategies, and the ledger's rows are left alone */
+/**
+ * @param registry the strategies that the catalog may name
+ * @param source undefined when no catalog is configured: no strategies, and the ledger's rows are left alone
+ */
 export function catalogKeeper(
   source: CatalogSource | undefined,
   settings: Pick<TradingSettings, 'catalogMode' | 'catalogReloadSeconds'>,
   log: Logger,
+  registry: StrategyRegistry = builtInStrategies,
 ): CatalogKeeper {
   let state: CatalogState = noCatalog;
   let strategyIds: ReadonlyMap<string, string> = new Map();
   let lastLookMs: number | undefined;
+  let version: number | null = null;
 
   const refresh = async (nowMs: number, ledger: Ledger, leadership: Leadership) => {
     if (source === undefined) return;
     if (lastLookMs !== undefined && nowMs - lastLookMs < settings.catalogReloadSeconds * 1_000) return;
-    const next = applyReading(state, await source.read(), settings.catalogMode);
+    const reading = await source.read();
+    const next = applyReading(state, reading, settings.catalogMode, registry);
     if (next.state.failure && next.state.failure.message !== state.failure?.message) {
       log.error({ kind: next.state.failure.kind, why: next.state.failure.message }, 'Strategy catalog load failed');
     }
-    if (next.changed) {
+    if (next.changed && 'text' in reading) {
       // The ledger first: a catalog counts as in force only when its rows are there.
       const applied = await ledger.write(leadership, (tx) =>
         tx.strategies.applyCatalog({
@@ -68,11 +78,13 @@ export function catalogKeeper(
           digest: next.state.digest ?? '',
           mode: settings.catalogMode,
           actor: 'trade',
+          source: { text: reading.text, strategies: toJsonb(next.state.catalog.entries.map(strategySummary)) },
         }),
       );
       strategyIds = new Map(applied.rows.map((row) => [row.name, row.id]));
+      version = applied.version ?? null;
       const { inserted, updated, disabled } = applied;
-      log.info({ digest: next.state.digest, inserted, updated, disabled }, 'strategy catalog applied');
+      log.info({ digest: next.state.digest, version, inserted, updated, disabled }, 'strategy catalog applied');
     }
     state = next.state;
     lastLookMs = nowMs;
@@ -87,6 +99,9 @@ export function catalogKeeper(
     },
     get strategyIds() {
       return strategyIds;
+    },
+    get version() {
+      return version;
     },
     get digest() {
       return state.digest;

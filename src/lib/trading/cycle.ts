@@ -14,7 +14,7 @@ import { type BatchFacts, type CommittedBatch, type CursorMap, commitBatch, curs
 import { type Book, readBook } from './book.ts';
 import type { CatalogKeeper } from './catalog-keeper.ts';
 import type { CycleCounters } from './counters.ts';
-import { type MadeDecision, makeDecision } from './decide.ts';
+import { hasNothingToReduce, type MadeDecision, makeDecision } from './decide.ts';
 import { type Plan, type PlanState, planRows } from './plan.ts';
 import type { SignalPosition, SignalRow, WindowSize } from './ports.ts';
 import { type ProcessPorts, processPlanned } from './process.ts';
@@ -211,6 +211,7 @@ export function tradingCycle(ports: CyclePorts): TradingCycle {
     const context = { settings, book, prices, strategyIds: catalog.strategyIds };
     const decisions: MadeDecision[] = [];
     for (const { row, wish } of plan.wishes) {
+      if (hasNothingToReduce(row.symbol, wish, book)) continue;
       try {
         decisions.push(makeDecision(row, wish, context));
       } catch (error) {

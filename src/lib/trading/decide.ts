@@ -31,6 +31,13 @@ export interface MadeDecision {
   detail: Record<string, unknown>;
 }
 
+/** The wish would only lower a position, and there is none that it could lower (spec trading 10.7: exits never open). */
+export function hasNothingToReduce(symbol: string, { intent }: StrategyWish, book: Book): boolean {
+  if (intent.reduceOnly !== true) return false;
+  const position = positionOf(book, symbol);
+  return position === undefined || !reduces(intent.action, position);
+}
+
 export function makeDecision(row: SignalRow, wish: StrategyWish, context: DecisionContext): MadeDecision {
   const { settings, book, prices, strategyIds } = context;
   const { entry, intent: wanted } = wish;

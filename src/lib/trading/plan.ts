@@ -5,7 +5,15 @@
  */
 
 import type { CatalogEntry } from '../strategy/catalog.ts';
-import { type EvaluationState, evaluateSignal, isFor, type StrategyWish, stateKey } from '../strategy/evaluate.ts';
+import {
+  type EvaluationState,
+  evaluateInto,
+  evaluateSignal,
+  isFor,
+  type StrategyWish,
+  stateKey,
+  workingCopy,
+} from '../strategy/evaluate.ts';
 import type { SignalRow } from './ports.ts';
 
 export type RowNote = {
@@ -60,7 +68,8 @@ const actionsOf = (wishes: readonly StrategyWish[]): string =>
 
 export function planRows(before: PlanState, input: PlanInput): Plan {
   const { entries, rows, nowMs, maxAgeMs, isSessionOpen } = input;
-  let { evaluation } = before;
+  // One copy for the batch: a copy per row would cost every row the states of all symbols.
+  const evaluation = workingCopy(before.evaluation);
   const lastEvaluated = new Map(before.lastEvaluated);
   const recent = new Map(before.recent);
   const wishes: { row: SignalRow; wish: StrategyWish }[] = [];
@@ -77,8 +86,7 @@ export function planRows(before: PlanState, input: PlanInput): Plan {
       continue;
     }
     const states = statesOf(entries, evaluation, row);
-    const result = evaluateSignal(entries, evaluation, row);
-    evaluation = result.state;
+    const result = evaluateInto(entries, evaluation, row);
     for (const error of result.errors) errors.push({ ...error, row });
     lastEvaluated.set(key, row.eventTsMs);
     evaluated.set(key, row);

@@ -13,8 +13,6 @@ export type WindowSize = 'PT1S' | 'PT1M';
 export interface SignalRow extends StrategySignal {
   partition: number;
   offset: bigint;
-  /** Everything else that the row holds, stored with the decision. */
-  features: Readonly<Record<string, number | string | boolean | null>>;
 }
 
 /** A place in the signal log: an offset of one partition and window size. */
