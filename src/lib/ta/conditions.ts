@@ -67,5 +67,46 @@ export function flagsOfConditions(conditions: readonly string[], tape: string, i
   return flags;
 }
 
+interface Remembered {
+  conditions: readonly string[];
+  tape: string;
+  isRegular: boolean;
+  flags: number;
+}
+
+const REMEMBERED = 4;
+
+/**
+ * The flags of the last few lists of one symbol. The scanner gives the same list object for the same letters, so nearly every
+ * trade is answered without its text.
+ */
+export class ConditionMemo {
+  private readonly entries: Remembered[] = [];
+  private next = 0;
+
+  /** @param onUnknown called for every letter that is not in the table, at every trade */
+  flagsOf(
+    conditions: readonly string[],
+    tape: string,
+    isRegular: boolean,
+    onUnknown: (letter: string) => void,
+  ): number {
+    for (const entry of this.entries) {
+      if (entry.conditions === conditions && entry.tape === tape && entry.isRegular === isRegular) return entry.flags;
+    }
+    const flags = flagsOfConditions(conditions, tape, isRegular);
+    let isKnown = true;
+    for (const letter of conditions) {
+      if (isKnownCondition(letter)) continue;
+      isKnown = false;
+      onUnknown(letter);
+    }
+    if (!isKnown) return flags;
+    this.entries[this.next] = { conditions, tape, isRegular, flags };
+    this.next = (this.next + 1) % REMEMBERED;
+    return flags;
+  }
+}
+
 /** Profile `compat`: no filter at all. */
 export const unfilteredFlags: number = ALL;

@@ -26,6 +26,8 @@ export class TaEngine {
   /** The newest event time seen; the watermark is this less the out-of-orderness. */
   private newest: Instant = { sec: Number.NEGATIVE_INFINITY, nano: 0 };
   private final = Number.NEGATIVE_INFINITY;
+  /** The first event time at which the watermark passes the next whole second. */
+  private readonly turn: Instant = { sec: Number.NEGATIVE_INFINITY, nano: 0 };
   /** Symbols that a later second will give something out for. */
   private pending = new Set<SymbolEngine>();
 
@@ -60,7 +62,7 @@ export class TaEngine {
         engine.onAmendment(event, emit);
         break;
     }
-    this.pending.add(engine);
+    this.enqueue(engine);
   }
 
   /** Time has passed without an event of any symbol (a progress record), or with one. */
@@ -68,10 +70,8 @@ export class TaEngine {
     if (compareInstants(sec, nano, this.newest.sec, this.newest.nano) <= 0) return;
     this.newest.sec = sec;
     this.newest.nano = nano;
-    const watermark = minusMs(sec, nano, this.settings.maxOutOfOrderMs);
-    const final = lastSecondBefore(watermark.sec, watermark.nano);
-    if (final <= this.final) return;
-    this.final = final;
+    if (compareInstants(sec, nano, this.turn.sec, this.turn.nano) <= 0) return;
+    this.passSecond();
     if (this.pending.size === 0) return;
     if (this.pending.size === 1) {
       for (const engine of this.pending) this.advance(engine, emit);
@@ -83,9 +83,28 @@ export class TaEngine {
     for (const output of outputs) emit(output);
   }
 
+  /** Notes the last second that the watermark has passed, and the time after which it passes the next. */
+  private passSecond(): void {
+    const { sec, nano } = this.newest;
+    const { maxOutOfOrderMs } = this.settings;
+    const watermark = minusMs(sec, nano, maxOutOfOrderMs);
+    this.final = lastSecondBefore(watermark.sec, watermark.nano);
+    // Final is `n` for watermarks in (n, n + 1].
+    this.turn.sec = this.final + 1 + Math.floor(maxOutOfOrderMs / 1_000);
+    this.turn.nano = (maxOutOfOrderMs % 1_000) * 1_000_000;
+  }
+
   private advance(engine: SymbolEngine, emit: Emit): void {
     engine.advance(this.final, emit);
-    if (!engine.isPending) this.pending.delete(engine);
+    if (engine.isPending) return;
+    engine.isQueued = false;
+    this.pending.delete(engine);
+  }
+
+  private enqueue(engine: SymbolEngine): void {
+    if (engine.isQueued) return;
+    engine.isQueued = true;
+    this.pending.add(engine);
   }
 
   /** The newest event time; null before the first event. */
@@ -113,15 +132,14 @@ export class TaEngine {
   restore(newest: Instant | null, snapshots: Iterable<SymbolSnapshot>, emit: Emit): void {
     if (newest !== null) {
       this.newest = { ...newest };
-      const watermark = minusMs(newest.sec, newest.nano, this.settings.maxOutOfOrderMs);
-      this.final = lastSecondBefore(watermark.sec, watermark.nano);
+      this.passSecond();
     }
     for (const { symbol, bytes } of snapshots) {
       const engine = new SymbolEngine(symbol, this.settings, this.counters);
       decodeSymbol(engine, bytes, this.settings);
       this.symbols.set(symbol, engine);
       engine.advance(this.final, emit);
-      if (engine.isPending) this.pending.add(engine);
+      if (engine.isPending) this.enqueue(engine);
     }
   }
 }

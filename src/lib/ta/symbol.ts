@@ -9,7 +9,7 @@
 import { AmendmentBook } from './amendments.ts';
 import { DefaultBranch, type IndicatorBranch } from './branch.ts';
 import { CompatBranch } from './branch-compat.ts';
-import { flagsOfConditions, isKnownCondition, unfilteredFlags } from './conditions.ts';
+import { ConditionMemo, unfilteredFlags } from './conditions.ts';
 import type { Amendment, BarOutput, Emit, MinuteBarEvent, QuoteEvent, TaSettings, TradeEvent } from './events.ts';
 import { MinuteBars } from './minutes.ts';
 import { bucketOf, QuoteBuffer, quoteKeepSeconds } from './quotes.ts';
@@ -64,8 +64,16 @@ export class SymbolEngine {
   readonly amendments: AmendmentBook;
   readonly seconds: IndicatorBranch;
   readonly minutes: MinuteBars;
+  /** Stands among those that a later second will give something out for (the engine's own mark). */
+  isQueued = false;
   private readonly settings: TaSettings;
   private readonly counters: TaCounters;
+  private readonly conditions = new ConditionMemo();
+  private readonly countUnknown = (letter: string): void => {
+    const known = this.counters.unknownConditions;
+    // A broken feed must not grow the status without bound.
+    if (known.has(letter) || known.size < 64) known.set(letter, (known.get(letter) ?? 0) + 1);
+  };
 
   constructor(symbol: string, settings: TaSettings, counters: TaCounters) {
     this.symbol = symbol;
@@ -134,13 +142,7 @@ export class SymbolEngine {
 
   private flagsOf(event: TradeEvent): number {
     if (this.settings.profile === 'compat') return unfilteredFlags;
-    for (const letter of event.conditions) {
-      if (isKnownCondition(letter)) continue;
-      const known = this.counters.unknownConditions;
-      // A broken feed must not grow the status without bound.
-      if (known.has(letter) || known.size < 64) known.set(letter, (known.get(letter) ?? 0) + 1);
-    }
-    return flagsOfConditions(event.conditions, event.tape, isRegularSession(event.sec));
+    return this.conditions.flagsOf(event.conditions, event.tape, isRegularSession(event.sec), this.countUnknown);
   }
 
   private windowAt(end: number): Window {
