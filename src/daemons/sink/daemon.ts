@@ -12,6 +12,7 @@ import { serveEndpoint } from '../../lib/service/http.ts';
 import { createLifecycle, type Lifecycle, runDaemon } from '../../lib/service/lifecycle.ts';
 import { createLogger, type Logger } from '../../lib/service/logging.ts';
 import { sleep } from '../../lib/service/machine.ts';
+import { followControl } from '../ta/control.ts';
 import { Sink } from './sink.ts';
 import { sinkVariables } from './variables.ts';
 
@@ -58,7 +59,15 @@ async function main(
   lifecycle.onClose('store', () => store.close());
   const registry = new Registry();
   const runId = values.TORGHUT_RUN_ID;
+  const gate = await followControl({
+    log,
+    topic: values.TA_CONTROL_TOPIC,
+    part: 'sink',
+    signal: lifecycle.signal,
+    logger,
+  });
   const sink = new Sink({
+    gate,
     log,
     store,
     clock,

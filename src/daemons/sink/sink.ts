@@ -17,6 +17,7 @@ import { createSignalReader } from '../../lib/signals/reader.ts';
 import { rowOfRecord, type StoreRow } from '../../lib/signals/rows.ts';
 import { checkSignalStore, migrateSignalStore, type SchemaTarget } from '../../lib/signals/schema.ts';
 import { createSignalWriter, type SignalWriter } from '../../lib/signals/writer.ts';
+import type { PartControl, PauseGate } from '../ta/control.ts';
 import { Assignment, holdsRow } from './assignment.ts';
 import { StoreCircuit } from './circuit.ts';
 import { batchBytes } from './variables.ts';
@@ -35,6 +36,8 @@ export interface SinkOptions {
   batchRows: number;
   flushMs: number;
   registry?: Registry;
+  /** What the operator told the sink; without it nothing pauses it. */
+  gate?: PauseGate;
 }
 
 export interface SinkStatus {
@@ -44,6 +47,9 @@ export interface SinkStatus {
   newest_event_ts: string | null;
   circuit: 'closed' | 'open' | 'half_open';
   error: string | null;
+  control: PartControl | null;
+  /** Nothing is stored, and nothing will be, until the pause ends. */
+  is_paused: boolean;
 }
 
 export class Sink {
@@ -57,6 +63,7 @@ export class Sink {
   #stored = { microbars: 0, signals: 0 };
   #newestMs: number | undefined;
   #isPrepared = false;
+  #isPaused = false;
   readonly #rowsTotal: Counter<'table'>;
 
   constructor(options: SinkOptions) {
@@ -99,7 +106,9 @@ export class Sink {
 
   /** Runs until the signal aborts. @throws TorghutError that ends the process: another run, a store that rejects the rows */
   async run(signal: AbortSignal): Promise<void> {
-    const { log, groupId, barsTopic, signalsTopic } = this.#options;
+    const { log, groupId, barsTopic, signalsTopic, gate } = this.#options;
+    // Tables are writes too.
+    await this.#rest(signal);
     if (!(await this.#circuit.run(() => this.#prepare(), signal))) return;
     this.#isPrepared = true;
     const group = await log.joinGroup({
@@ -117,13 +126,28 @@ export class Sink {
     try {
       while (!signal.aborted) {
         if (lost !== undefined) throw lost;
-        const hasReader = await this.#assignment.turn((reader) => this.#safeTurn(reader, signal));
+        if (gate?.control.paused) {
+          // What was read and not stored is read again.
+          await this.#assignment.turn(async (reader) => this.#drop(reader));
+          await this.#rest(signal);
+          continue;
+        }
+        const ended = gate ? AbortSignal.any([signal, gate.pausing]) : signal;
+        const hasReader = await this.#assignment.turn((reader) => this.#safeTurn(reader, ended, signal));
         if (!hasReader) await sleep(20, signal);
       }
     } finally {
       await this.#assignment.close();
       await group.close();
     }
+  }
+
+  async #rest(signal: AbortSignal): Promise<void> {
+    const { gate } = this.#options;
+    if (!gate?.control.paused) return;
+    this.#isPaused = true;
+    await gate.untilRuns(signal);
+    this.#isPaused = false;
   }
 
   /** Tables, and the newest row of earlier processes. */
@@ -147,9 +171,9 @@ export class Sink {
   }
 
   /** A turn whose log may fail for a while: everything after the last commit is read again. */
-  async #safeTurn(reader: LogReader, signal: AbortSignal): Promise<void> {
+  async #safeTurn(reader: LogReader, ended: AbortSignal, signal: AbortSignal): Promise<void> {
     try {
-      await this.#turn(reader, signal);
+      await this.#turn(reader, ended);
     } catch (error) {
       if (!(error instanceof TorghutError && error.canRetry) || signal.aborted) throw error;
       this.#options.logger.warn({ code: error.code, err: describeError(error) }, 'the log does not answer');
@@ -212,13 +236,17 @@ export class Sink {
       newest_event_ts: this.#newestMs === undefined ? null : formatTimestampNs(BigInt(this.#newestMs) * 1_000_000n),
       circuit: this.#circuit.state,
       error: this.#circuit.error ?? null,
+      control: this.#options.gate?.control ?? null,
+      is_paused: this.#isPaused,
     };
   }
 
   readiness(): { ready: boolean } & Record<string, unknown> {
-    const isReady = this.#isPrepared && this.#circuit.state === 'closed' && this.#circuit.error === undefined;
+    const isReady =
+      this.#isPrepared && !this.#isPaused && this.#circuit.state === 'closed' && this.#circuit.error === undefined;
     return {
       ready: isReady,
+      paused: this.#isPaused,
       schema: this.#isPrepared,
       circuit: this.#circuit.state,
       error: this.#circuit.error ?? null,

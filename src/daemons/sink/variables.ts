@@ -1,6 +1,7 @@
 /** Settings of the sink (spec ta 3, narrowed by design 4 and 5). */
 import { kind, optional, type Variable } from '../../lib/service/config.ts';
 import type { TtlDays } from '../../lib/signals/tables.ts';
+import { defaultControlTopic } from '../ta/control.ts';
 
 const ttlDays = (text: string): TtlDays =>
   text.trim().toLowerCase() === 'none' ? undefined : kind.integer(1, 36_500)(text);
@@ -20,6 +21,11 @@ export const sinkVariables = {
     parse: kind.text,
     default: 'torghut.ta.signals.v1',
     describe: 'Topic of the signals',
+  } satisfies Variable<string>,
+  TA_CONTROL_TOPIC: {
+    parse: kind.text,
+    default: defaultControlTopic,
+    describe: 'Compacted topic of one partition: which part of ta is paused, and why',
   } satisfies Variable<string>,
   TA_SINK_GROUP_ID: {
     parse: optional(kind.text),

@@ -9,18 +9,19 @@ import { type TopicRole, topicSpec } from '../../lib/log/topics.ts';
 import { sessionOf } from '../../lib/market/calendar.ts';
 import { type Clock, openClock } from '../../lib/service/clock.ts';
 import { type ConfigOf, loadConfig } from '../../lib/service/config.ts';
-import { codeOf, describeError, exitCode, refusedError, TorghutError } from '../../lib/service/errors.ts';
+import { describeError, exitCode, refusedError, TorghutError } from '../../lib/service/errors.ts';
 import { announceService, withdrawService } from '../../lib/service/home.ts';
 import { serveEndpoint } from '../../lib/service/http.ts';
 import { createLifecycle, type Lifecycle, runDaemon } from '../../lib/service/lifecycle.ts';
 import { createLogger, type Logger } from '../../lib/service/logging.ts';
-import { backoffMs, sleep } from '../../lib/service/machine.ts';
-import { formatSecond, settingsOf } from '../../lib/ta/index.ts';
+import { sleep } from '../../lib/service/machine.ts';
+import { settingsOf } from '../../lib/ta/index.ts';
 import { sinkVariables } from '../sink/variables.ts';
+import { followControl, type PauseGate } from './control.ts';
 import { inputRoles } from './merge.ts';
 import { createTaMetrics } from './metrics.ts';
 import { PartitionTask, type TaskOptions, type TaskTopics } from './task.ts';
-import type { TaskCounters } from './task-state.ts';
+import { TaskSet } from './task-set.ts';
 import { taVariables } from './variables.ts';
 
 export interface TaDaemonOptions {
@@ -94,136 +95,6 @@ async function prepareTopics(log: EventLog, topics: TaskTopics, clock: Clock, si
   }
 }
 
-const emptyCounters = (): TaskCounters => ({
-  records: 0,
-  bars: 0,
-  signals: 0,
-  revisions: 0,
-  late: 0,
-  duplicates: 0,
-  rejected: 0,
-  trades_without_price: 0,
-  unknown_conditions: {},
-});
-
-/** The tasks of this process and what is told about them. */
-class TaskSet {
-  readonly tasks = new Map<number, PartitionTask>();
-  readonly #running = new Map<number, { stop: AbortController; done: Promise<void> }>();
-  readonly #open: (partition: number) => Promise<PartitionTask>;
-  readonly #lifecycle: Lifecycle;
-  readonly #log: Logger;
-
-  constructor(open: (partition: number) => Promise<PartitionTask>, lifecycle: Lifecycle, log: Logger) {
-    this.#open = open;
-    this.#lifecycle = lifecycle;
-    this.#log = log;
-  }
-
-  start(partition: number): void {
-    const stop = new AbortController();
-    const done = this.#keep(partition, stop.signal).finally(() => this.#running.delete(partition));
-    this.#running.set(partition, { stop, done });
-  }
-
-  async stop(partitions: readonly number[]): Promise<void> {
-    const stopping = partitions.map((partition) => this.#running.get(partition));
-    for (const running of stopping) running?.stop.abort();
-    await Promise.all(stopping.map((running) => running?.done));
-  }
-
-  async stopAll(): Promise<void> {
-    await this.stop([...this.#running.keys()]);
-  }
-
-  /** Every owned partition has its task. */
-  get isComplete(): boolean {
-    return this.#running.size > 0 && [...this.#running.keys()].every((partition) => this.tasks.has(partition));
-  }
-
-  async #keep(partition: number, signal: AbortSignal): Promise<void> {
-    for (let attempt = 1; !signal.aborted; attempt++) {
-      try {
-        const task = await this.#open(partition);
-        this.tasks.set(partition, task);
-        this.#log.info({ partition, isReplaying: task.core.isReplaying }, 'task started');
-        await task.run(signal);
-      } catch (error) {
-        if (!signal.aborted && !canTryAgain(error)) return this.#fail(error);
-        const what = signal.aborted ? 'the last commit of a task failed' : 'the task is opened anew';
-        this.#log.warn({ partition, attempt, err: describeError(error) }, what);
-      } finally {
-        this.tasks.delete(partition);
-      }
-      if (!signal.aborted)
-        await sleep(
-          backoffMs(Math.min(attempt, 10), 100, 5_000, () => 0.5),
-          signal,
-        );
-    }
-  }
-
-  #fail(error: unknown): void {
-    if (error instanceof TorghutError) {
-      this.#log.error({ code: error.code, why: error.why, next: error.next }, error.what);
-      this.#lifecycle.stop(error.code, error.exitCode);
-    } else {
-      this.#log.error({ err: error }, 'a task failed unexpectedly');
-      this.#lifecycle.stop('unexpected', exitCode.unexpected);
-    }
-  }
-
-  counters(): TaskCounters {
-    const sum = emptyCounters();
-    for (const task of this.tasks.values()) {
-      const { unknown_conditions, ...numbers } = task.core.counters;
-      for (const name of Object.keys(numbers) as (keyof typeof numbers)[]) sum[name] += numbers[name];
-      for (const [letter, count] of Object.entries(unknown_conditions)) {
-        sum.unknown_conditions[letter] = (sum.unknown_conditions[letter] ?? 0) + count;
-      }
-    }
-    return sum;
-  }
-
-  status(runId: string): Record<string, unknown> {
-    const { bars, signals, ...counters } = this.counters();
-    const tasks = [...this.tasks.values()].sort((a, b) => a.partition - b.partition);
-    const latest = tasks
-      .flatMap((task) => [...task.core.latest.values()])
-      .sort((a, b) => (a.symbol < b.symbol ? -1 : 1));
-    return {
-      run_id: runId,
-      tasks: tasks.map((task) => ({ partition: task.partition, ...task.status() })),
-      bars_out: bars,
-      signals_out: signals,
-      ...counters,
-      latest: latest.map((bar) => ({
-        symbol: bar.symbol,
-        event_ts: formatSecond(bar.end),
-        o: bar.open,
-        h: bar.high,
-        l: bar.low,
-        c: bar.close,
-        v: bar.volume,
-        count: bar.count,
-      })),
-    };
-  }
-}
-
-const passingCodes = new Set([
-  'log_full',
-  'log_unreachable',
-  'log_locked',
-  'writer_lost',
-  'commit_unknown',
-  'ta_state_stuck',
-]);
-
-function canTryAgain(error: unknown): boolean {
-  return passingCodes.has(codeOf(error) ?? '') || (error instanceof TorghutError && error.canRetry);
-}
-
 async function start(
   options: TaDaemonOptions & { env: NodeJS.ProcessEnv },
   config: TaConfig,
@@ -259,6 +130,7 @@ async function start(
   };
   const set = new TaskSet((partition) => PartitionTask.open(taskOptions, partition), lifecycle, log);
   let phase = 'waiting_for_input_topics';
+  let gate: PauseGate | undefined;
   const metrics = createTaMetrics({
     counters: () => set.counters(),
     tasks: () =>
@@ -278,6 +150,7 @@ async function start(
         ready: phase === 'running' && set.isComplete,
         market_now: new Date(clock.nowMs()).toISOString(),
         session: sessionOf(clock.nowNs()),
+        control: gate?.control ?? null,
         ...set.status(config.TORGHUT_RUN_ID),
       }),
       metrics,
@@ -291,7 +164,20 @@ async function start(
 
   await prepareTopics(eventLog, topics, clock, signal);
   if (signal.aborted) return;
-  phase = 'running';
+  const obey = async (isPaused: boolean) => {
+    phase = isPaused ? 'pausing' : 'running';
+    await set.setPaused(isPaused);
+    if (isPaused) phase = 'paused';
+  };
+  gate = await followControl({
+    log: eventLog,
+    topic: config.TA_CONTROL_TOPIC,
+    part: 'engine',
+    signal,
+    logger: log,
+    onChange: ({ paused }) => obey(paused),
+  });
+  await obey(gate.control.paused);
   const member = await eventLog.joinGroup({
     groupId: config.TA_GROUP_ID,
     topics: inputRoles.map((role) => topics[role]),

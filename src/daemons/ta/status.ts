@@ -13,6 +13,7 @@ export const staleAfterMs = 30_000;
 /** Share of the input that may be late or unusable. */
 export const wasteLimit = 0.001;
 
+const controlSchema = z.object({ paused: z.boolean(), reason: z.string().nullable(), actor: z.string().nullable() });
 const offsets = z.record(z.string(), z.string().regex(/^\d+$/).transform(BigInt));
 const engineSchema = z.object({
   run_id: z.string(),
@@ -20,6 +21,7 @@ const engineSchema = z.object({
   ready: z.boolean(),
   market_now: z.string(),
   session: z.string(),
+  control: controlSchema.nullable(),
   tasks: z.array(
     z.object({
       partition: z.number(),
@@ -44,6 +46,8 @@ const sinkSchema = z.object({
   newest_event_ts: z.string().nullable(),
   circuit: z.enum(['closed', 'open', 'half_open']),
   error: z.string().nullable(),
+  control: controlSchema.nullable(),
+  is_paused: z.boolean(),
 });
 
 export interface TaskView {
@@ -135,6 +139,9 @@ async function ask(url: string): Promise<unknown> {
   return response.json();
 }
 
+const pausedBy = ({ actor, reason }: z.infer<typeof controlSchema>): string =>
+  `paused by ${actor ?? 'unknown'}: ${reason ?? 'no reason given'}`;
+
 type SinkAnswer = z.infer<typeof sinkSchema> | { absent: string };
 
 async function askSink(home: string): Promise<SinkAnswer> {
@@ -150,7 +157,8 @@ async function askSink(home: string): Promise<SinkAnswer> {
 function engineFindings(engine: z.infer<typeof engineSchema>, tasks: readonly TaskView[]): Finding[] {
   const findings: Finding[] = [];
   const add = (code: string, what: string, next: string) => void findings.push({ code, what, next });
-  if (!engine.ready) {
+  if (engine.control?.paused) add('paused', `computation is ${pausedBy(engine.control)}`, 'torghut ta resume');
+  else if (!engine.ready) {
     const isWaiting = engine.phase === 'waiting_for_input_topics';
     add(
       'not_ready',
@@ -206,6 +214,9 @@ function sinkFindings(sink: SinkAnswer): Finding[] {
         next: 'rows stay in the log; start torghut ta --only sink',
       },
     ];
+  }
+  if (sink.control?.paused) {
+    return [{ code: 'sink_paused', what: `storing is ${pausedBy(sink.control)}`, next: 'torghut ta resume' }];
   }
   if (sink.circuit === 'closed' && sink.error === null) return [];
   return [

@@ -3,6 +3,7 @@
  */
 import { defaultTopics } from '../../lib/log/topics.ts';
 import { kind, type VariableTable } from '../../lib/service/config.ts';
+import { defaultControlTopic } from './control.ts';
 
 const topic = (role: keyof typeof defaultTopics, describe: string, aliases: readonly string[] = []) => ({
   parse: kind.text,
@@ -20,6 +21,11 @@ export const taVariables = {
   TA_SIGNALS_TOPIC: topic('taSignals', 'topic of 1-second and 1-minute signals'),
   TA_STATUS_TOPIC: topic('taStatus', 'topic of heartbeats'),
   TA_STATE_TOPIC: topic('taState', 'compacted topic of the state of each task'),
+  TA_CONTROL_TOPIC: {
+    parse: kind.text,
+    default: defaultControlTopic,
+    describe: 'compacted topic of one partition: which part of ta is paused, and why',
+  },
   TA_LATE_TOPIC: topic('taLate', 'topic of events that came too late or could not be used'),
   TA_GROUP_ID: { parse: kind.text, default: 'torghut-ta', describe: 'consumer group that spreads the partitions' },
   TA_CLIENT_ID: {

@@ -154,5 +154,12 @@ export interface EventLog {
   describeGroups(): Promise<GroupDescription[]>;
   /** First offset whose running-maximum timestamp is at or after the time, or the end. */
   offsetForTime(partition: TopicPartition, timestampMs: number): Promise<bigint>;
+  /**
+   * Removes topics with everything in them; those that are not there are passed over. Nobody may write or read them meanwhile.
+   * On the embedded log topics that share an environment are removed together.
+   */
+  deleteTopics(names: string[]): Promise<void>;
+  /** Removes a consumer group with its offsets, if it is there and has no member. */
+  deleteGroup(groupId: string): Promise<void>;
   close(): Promise<void>;
 }

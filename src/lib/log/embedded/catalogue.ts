@@ -103,6 +103,12 @@ export class Catalogue {
     });
   }
 
+  /** Forgets a topic; its records are the caller's matter. */
+  remove(name: string): void {
+    rmSync(logPaths.topic(this.#home, name), { force: true });
+    this.#known.delete(name);
+  }
+
   #create(spec: TopicSpec): TopicSpec {
     const path = logPaths.topic(this.#home, spec.name);
     mkdirSync(logPaths.topics(this.#home), { recursive: true });

@@ -2,7 +2,7 @@
  * The event log without anything installed: LMDB environments under `<home>/log` (design 3 and 5).
  * Guarantees are those of log/port.ts; how durable a commit is stands in environment.ts, who may write in writer.ts.
  */
-import { mkdirSync, realpathSync } from 'node:fs';
+import { mkdirSync, realpathSync, rmSync } from 'node:fs';
 import type { Clock } from '../../service/clock.ts';
 import { homePaths } from '../../service/home.ts';
 import type {
@@ -135,6 +135,31 @@ class EmbeddedLog implements EventLog {
       return head ? offsetOfTime(store, head, partition, timestampMs) : 0n;
     });
     return offset ?? 0n;
+  }
+
+  async deleteTopics(names: string[]): Promise<void> {
+    const specs = names.flatMap((name) => this.#catalogue.find(name) ?? []);
+    const ownersOf = (spec: TopicSpec) => Array.from({ length: spec.partitions }, (_, p) => ownerOf(spec, p));
+    const owners = new Set(specs.flatMap(ownersOf));
+    for (const name of this.#catalogue.names()) {
+      const spec = names.includes(name) ? undefined : this.#catalogue.get(name);
+      const shared = spec && ownersOf(spec).find((owner) => owners.has(owner));
+      if (shared !== undefined) throw new Error(`${name} lies in the environment ${shared} too: remove them together`);
+    }
+    // First the names: a crash in between leaves folders that the next call, or nobody, looks at.
+    for (const { name } of specs) this.#catalogue.remove(name);
+    for (const owner of owners) await this.#removeEnvironment(logPaths.owner(this.#home, owner));
+  }
+
+  async deleteGroup(groupId: string): Promise<void> {
+    await this.#removeEnvironment(logPaths.group(this.#home, groupId));
+  }
+
+  async #removeEnvironment(path: string): Promise<void> {
+    const environment = this.#environments.get(path);
+    this.#environments.delete(path);
+    await environment?.release();
+    rmSync(path, { recursive: true, force: true });
   }
 
   async close(): Promise<void> {

@@ -5,6 +5,7 @@ import kafkajs, { type Admin, type ITopicConfig } from 'kafkajs';
 import type Cluster from 'kafkajs/src/cluster/index.js';
 import type { Clock } from '../../service/clock.ts';
 import { refusedError } from '../../service/errors.ts';
+import { sleep } from '../../service/machine.ts';
 import type {
   EventLog,
   GroupDescription,
@@ -251,6 +252,26 @@ class KafkaLog implements EventLog {
       const cluster = await this.sideCluster();
       await cluster.addMultipleTargetTopics([partition.topic]);
       return offsetAtTime(cluster, partition, timestampMs);
+    });
+  }
+
+  async deleteTopics(names: string[]): Promise<void> {
+    await this.guard('cannot delete topics', async () => {
+      const there = (await this.admin.listTopics()).filter((name) => names.includes(name));
+      if (there.length > 0) await this.admin.deleteTopics({ topics: there });
+      for (const name of names) this.facts.delete(name);
+      // Who makes them anew at once must not meet the old ones.
+      for (let tries = 0; (await this.admin.listTopics()).some((name) => names.includes(name)); tries++) {
+        if (tries > 300) throw new Error('the brokers still list them after 30 s');
+        await sleep(100);
+      }
+    });
+  }
+
+  async deleteGroup(groupId: string): Promise<void> {
+    await this.guard(`cannot delete the group ${groupId}`, async () => {
+      const { groups } = await this.admin.listGroups();
+      if (groups.some((group) => group.groupId === groupId)) await this.admin.deleteGroups([groupId]);
     });
   }
 
