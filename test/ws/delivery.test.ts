@@ -73,7 +73,7 @@ function setUp(options: { spoolBytes?: number; maxBytes?: number; commitRecords?
     folder: path,
     name: 'm',
     memoryBytes: 1_000,
-    mayGrow: (bytes) => spooled + bytes <= (options.spoolBytes ?? 1 << 30),
+    mayGrow: (bytes, share) => spooled + bytes <= (options.spoolBytes ?? 1 << 30) * share,
     onDiskBytes: (bytes) => {
       spooled += bytes;
     },
@@ -211,7 +211,7 @@ describe('lane', () => {
     const seen = (i: number) =>
       rig.records.seenTrades.has(`A|Q|C|${i}|2013-10-08T13:30:${String(i % 60).padStart(2, '0')}Z`);
     expect([seen(0), seen(kept - 1), seen(kept), seen(99)]).toEqual([true, true, false, false]);
-    expect(rig.lane.uncut()).toBe(100 - kept);
+    expect(rig.lane.uncut()).toMatchObject([{ channel: 'trades', symbol: 'A', count: 100 - kept }]);
   });
 
   test('a repaired stretch is merged with what waits by event time; later ones go on waiting', async () => {

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { openEventLog } from '../../src/lib/log/open.ts';
-import type { LogRecord } from '../../src/lib/log/port.ts';
+import type { EventLog, LogRecord } from '../../src/lib/log/port.ts';
 import { defaultTopics } from '../../src/lib/log/topics.ts';
 import { cliCommand } from '../../src/lib/service/cli-entry.ts';
 import { type ClockOwner, ownClockFile } from '../../src/lib/service/clock.ts';
@@ -37,7 +37,20 @@ export interface RigOptions {
   speed: number;
   env?: Record<string, string>;
   simulatorArgs?: string[];
+  /** A broker, and the name that sets this rig's topics and writer apart on it; without it the embedded log. */
+  kafka?: { bootstrap: string; name: string };
 }
+
+const topicVariables: Record<string, keyof typeof defaultTopics> = {
+  TOPIC_TRADES: 'trades',
+  TOPIC_QUOTES: 'quotes',
+  TOPIC_BARS_1M: 'bars',
+  TOPIC_STATUS: 'status',
+  TOPIC_TRADE_UPDATES: 'tradeUpdates',
+  TOPIC_TRADE_UPDATES_V2: 'tradeUpdatesV2',
+  INGEST_REPAIR_TOPIC: 'repair',
+  INGEST_DLQ_TOPIC: 'dlq',
+};
 
 export interface WsStatus {
   state: string;
@@ -47,6 +60,8 @@ export interface WsStatus {
   spooled: number;
   gaps: { open: number; repaired: number; unrepaired: number };
   reconnects: number;
+  spooled_bytes: number;
+  lag_ms: number | null;
 }
 
 export class Rig {
@@ -55,6 +70,8 @@ export class Rig {
   readonly #options: RigOptions;
   readonly #renewing: NodeJS.Timeout;
   #children = new Map<'simulator' | 'ws', ChildProcess>();
+  /** Exit codes of ws in this rig's life, signals as null. */
+  readonly wsEnds: (number | null)[] = [];
   readonly stderr: Record<'simulator' | 'ws', string> = { simulator: '', ws: '' };
   simulatorPort = 0;
 
@@ -85,8 +102,27 @@ export class Rig {
       SYMBOLS: this.#options.symbols.join(','),
       INGEST_START_TS: new Date(Number(this.#options.startNs / 1_000_000n)).toISOString(),
       RECONNECT_BASE_MS: '100',
+      ...this.#kafkaEnv(),
       ...this.#options.env,
     };
+  }
+
+  #kafkaEnv(): Record<string, string> {
+    const { kafka } = this.#options;
+    if (!kafka) return {};
+    const topics = Object.entries(topicVariables).map(([name, role]) => [name, this.topicName(role)]);
+    return { KAFKA_BOOTSTRAP: kafka.bootstrap, KAFKA_CLIENT_ID: kafka.name, ...Object.fromEntries(topics) };
+  }
+
+  topicName(role: keyof typeof defaultTopics): string {
+    const { kafka } = this.#options;
+    return kafka ? `${kafka.name}.${defaultTopics[role]}` : defaultTopics[role];
+  }
+
+  openLog(): Promise<EventLog> {
+    const { kafka } = this.#options;
+    const env = kafka ? { KAFKA_BOOTSTRAP: kafka.bootstrap } : {};
+    return openEventLog({ home: this.home, env, clock: this.clock });
   }
 
   #spawn(name: 'simulator' | 'ws', args: string[]): ChildProcess {
@@ -98,6 +134,7 @@ export class Rig {
     child.stderr?.on('data', (data: Buffer) => {
       this.stderr[name] += data.toString();
     });
+    if (name === 'ws') child.once('exit', (code) => this.wsEnds.push(code));
     this.#children.set(name, child);
     return child;
   }
@@ -126,6 +163,10 @@ export class Rig {
   /** Runs the market from now on. */
   run(): void {
     this.clock.setSpeed(this.#options.speed);
+  }
+
+  pid(name: 'simulator' | 'ws'): number {
+    return this.#children.get(name)?.pid ?? 0;
   }
 
   async kill(name: 'simulator' | 'ws', signal: NodeJS.Signals = 'SIGKILL'): Promise<number | null> {
@@ -173,20 +214,23 @@ export class Rig {
 
   /** All records of a topic. */
   async records(topic: keyof typeof defaultTopics): Promise<LogRecord[]> {
-    const log = await openEventLog({ home: this.home, env: {}, clock: this.clock });
+    const log = await this.openLog();
     try {
-      const name = defaultTopics[topic];
+      const name = this.topicName(topic);
       const [described] = await log.describeTopics([name]);
       const partitions = described?.partitions ?? [];
-      const ends = partitions.reduce((sum, item) => sum + (item.latest - item.earliest), 0n);
       const reader = await log.openReader({
         partitions: partitions.map(({ partition }) => ({ topic: name, partition, start: 'earliest' as const })),
       });
       const found: LogRecord[] = [];
-      while (BigInt(found.length) < ends) {
-        const records = await reader.poll({ maxRecords: 10_000, waitMs: 200 });
-        if (records.length === 0) break;
-        found.push(...records);
+      // Positions, not records, tell the end: markers of transactions take offsets too.
+      const isAtEnd = () =>
+        partitions.every((item) =>
+          reader.positions().some(({ partition, offset }) => partition === item.partition && offset >= item.latest),
+        );
+      const deadline = performance.now() + 30_000;
+      while (!isAtEnd() && performance.now() < deadline) {
+        found.push(...(await reader.poll({ maxRecords: 10_000, waitMs: 200 })));
       }
       await reader.close();
       return found;

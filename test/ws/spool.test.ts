@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { openJournal } from '../../src/daemons/ws/journal.ts';
-import { SpoolFifo } from '../../src/daemons/ws/spool-fifo.ts';
+import { PRECIOUS, SpoolFifo } from '../../src/daemons/ws/spool-fifo.ts';
 
 const folders: string[] = [];
 const folder = () => {
@@ -15,6 +15,11 @@ const folder = () => {
 afterEach(() => {
   for (const path of folders.splice(0)) rmSync(path, { recursive: true, force: true });
 });
+
+const taken = (fifo: SpoolFifo) => {
+  const message = fifo.shift();
+  return message && { raw: message.raw, journalId: message.journalId };
+};
 
 describe('spool', () => {
   test('gives back what it was given, in order, whatever goes through memory or disk', () => {
@@ -33,16 +38,17 @@ describe('spool', () => {
         }); // biome-ignore format: one list
         const model: { raw: string; journalId: number }[] = [];
         for (const one of steps) {
-          if (one === 'shift') expect(fifo.shift()).toEqual(model.shift());
+          if (one === 'shift') expect(taken(fifo)).toEqual(model.shift());
           else {
-            expect(fifo.push({ raw: one.push, journalId: one.id }, one.toDisk, false)).toBe(true);
+            expect(fifo.push({ raw: one.push, journalId: one.id }, one.toDisk, 1)).toBe(true);
             model.push({ raw: one.push, journalId: one.id });
           }
           expect(fifo.length).toBe(model.length);
         }
-        while (model.length > 0) expect(fifo.shift()).toEqual(model.shift());
+        while (model.length > 0) expect(taken(fifo)).toEqual(model.shift());
         expect(fifo.shift()).toBeUndefined();
         expect(disk).toBe(0);
+        fifo.settle(Number.POSITIVE_INFINITY);
         fifo.close();
       }),
       { numRuns: process.env.TORGHUT_TEST_FULL ? 2_000 : 100 },
@@ -50,7 +56,7 @@ describe('spool', () => {
     expect(readdirSync(path)).toEqual([]);
   });
 
-  test('many megabytes go through segments that are deleted as they are read', () => {
+  test('many megabytes go through segments that are deleted when they are durable', () => {
     const path = folder();
     const fifo = new SpoolFifo({
       folder: path,
@@ -60,13 +66,53 @@ describe('spool', () => {
       onDiskBytes: () => undefined,
     });
     const body = 'x'.repeat(10_000);
-    for (let i = 0; i < 4_000; i++) fifo.push({ raw: `${i} ${body}`, journalId: i }, true, false);
+    for (let i = 0; i < 4_000; i++) fifo.push({ raw: `${i} ${body}`, journalId: i }, true, 1);
     expect(readdirSync(path).length).toBeGreaterThan(1);
     for (let i = 0; i < 4_000; i++) {
       const message = fifo.shift();
       if (message?.journalId !== i || !message.raw.startsWith(`${i} `)) throw new Error(`wrong message at ${i}`);
     }
     expect(fifo.length).toBe(0);
+    fifo.settle(1_000);
+    expect(readdirSync(path).length).toBeGreaterThan(0);
+    fifo.settle(4_000);
+    expect(readdirSync(path)).toEqual([]);
+  });
+
+  test('what a dead process left is taken over behind what is durable, each message once, over several deaths', () => {
+    const path = folder();
+    const options = {
+      folder: path,
+      name: 'd',
+      memoryBytes: 1 << 20,
+      mayGrow: () => true,
+      onDiskBytes: () => undefined,
+    };
+    const raw = (i: number) => `${i} ${'z'.repeat(1_000)}`;
+    const first = new SpoolFifo(options);
+    // A journalled one comes back from the journal.
+    for (let i = 1; i <= 300; i++) first.push({ raw: raw(i), journalId: i === 150 ? 7 : 0 }, true, 1);
+    const sent = Array.from({ length: 40 }, () => first.shift()?.number);
+    expect(sent.at(-1)).toBe(40);
+    // It dies here with the last part of the line unwritten; 30 were durable.
+    const adopted: string[] = [];
+    const second = new SpoolFifo({ ...options, durableNumber: 30, onAdopted: (text) => adopted.push(text) });
+    const kept = adopted.map((text) => Number(text.split(' ')[0]));
+    expect(kept.slice(0, 3)).toEqual([31, 32, 33]);
+    expect(kept).not.toContain(150);
+    const last = kept.at(-1) as number;
+    expect(last).toBeGreaterThan(200);
+    expect(second.length).toBe(kept.length);
+    for (let i = 301; i <= 310; i++) second.push({ raw: raw(i), journalId: 0 }, false, 1);
+    second.close();
+    const third = new SpoolFifo({ ...options, durableNumber: 30 });
+    const all: { raw: string; number: number }[] = [];
+    for (let message = third.shift(); message; message = third.shift()) all.push(message);
+    expect(all.map((message) => Number(message.raw.split(' ')[0]))).toEqual([...kept, ...Array.from({ length: 10 }, (_, i) => 301 + i)]); // biome-ignore format: one list
+    const numbers = all.map(({ number }) => number);
+    expect(numbers).toEqual([...new Set(numbers)].sort((a, b) => a - b));
+    third.settle(numbers.at(-1) as number);
+    third.close();
     expect(readdirSync(path)).toEqual([]);
   });
 
@@ -78,9 +124,9 @@ describe('spool', () => {
             disk += bytes;
           },
     }); // biome-ignore format: one list
-    expect(fifo.push({ raw: 'y'.repeat(60), journalId: 0 }, true, false)).toBe(true);
-    expect(fifo.push({ raw: 'y'.repeat(60), journalId: 0 }, true, false)).toBe(false);
-    expect(fifo.push({ raw: 'precious', journalId: 9 }, true, true)).toBe(true);
+    expect(fifo.push({ raw: 'y'.repeat(60), journalId: 0 }, true, 1)).toBe(true);
+    expect(fifo.push({ raw: 'y'.repeat(60), journalId: 0 }, true, 1)).toBe(false);
+    expect(fifo.push({ raw: 'precious', journalId: 9 }, true, PRECIOUS)).toBe(true);
     expect([fifo.shift()?.raw.length, fifo.shift()?.raw, fifo.shift()]).toEqual([60, 'precious', undefined]);
     fifo.close();
   });

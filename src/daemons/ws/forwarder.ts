@@ -10,7 +10,7 @@ import { emptyMessage, type ScannedMessage, scanMessage } from '../../lib/alpaca
 import type { MarketRest } from '../../lib/alpaca/market-rest.ts';
 import type { StateChange } from '../../lib/alpaca/reconnect.ts';
 import { type EventTime, readEventTime } from '../../lib/market/event-time.ts';
-import type { Clock } from '../../lib/service/clock.ts';
+import { type Clock, NS_PER_MS } from '../../lib/service/clock.ts';
 import { describeError } from '../../lib/service/errors.ts';
 import { machineMs, sleep } from '../../lib/service/machine.ts';
 import type { DeadLetters } from './dead-letters.ts';
@@ -197,7 +197,12 @@ export class Forwarder {
     if (signal.aborted || this.#isStopping) return;
     const { options, startMs } = { options: this.#options, startMs: machineMs() };
     const shed = lane.uncut();
-    if (shed > 0) options.metrics.shed.inc({ partition: String(lane.partition) }, shed);
+    for (const { channel, symbol, count, fromMs, toMs } of shed) {
+      const [fromNs, toNs] = [BigInt(fromMs) * NS_PER_MS, BigInt(toMs + 1) * NS_PER_MS];
+      const gap = { channel, symbol, fromNs, toNs, count, repaired: false };
+      options.status.gap(options.component, gap, 'left out because queue and spool were full; repair begins');
+    }
+    const left = shed.reduce((sum, item) => sum + item.count, 0);
     try {
       const result = await repairLane(
         {
@@ -215,7 +220,7 @@ export class Forwarder {
         signal,
       );
       if (signal.aborted) return;
-      this.#closeGap(lane, result, machineMs() - startMs, shed);
+      this.#closeGap(lane, result, machineMs() - startMs, left);
     } catch (error) {
       options.log.error({ partition: lane.partition, err: describeError(error) }, 'the repair of a gap failed');
       if (signal.aborted) return;

@@ -1,0 +1,89 @@
+/**
+ * The verdict over a run on a real broker: the multiset of trades and quotes in the topics (read committed) is the raw file, the
+ * newest bar of each minute is the simulator's, and whatever was shed was told exactly.
+ */
+import { expect } from 'vitest';
+import { difference, payloads, type RawMessage, type Rig } from './rig.ts';
+
+export interface Expected {
+  raw: RawMessage[];
+  /** Events of a trade or quote that may be in the repair topic instead of the live one. */
+  mayBeLate?: boolean;
+}
+
+/** Waits until every message is acknowledged and no gap is open, then compares the topics. */
+export async function expectWhole(of: Rig, { raw, mayBeLate = false }: Expected): Promise<void> {
+  const trades = raw.filter((message) => message.T === 't');
+  const quotes = raw.filter((message) => message.T === 'q');
+  const status = await of
+    .until(
+      'everything acknowledged',
+      ({ acknowledged, gaps, queued, spooled }) =>
+        (acknowledged.trades ?? 0) >= trades.length &&
+        (acknowledged.quotes ?? 0) >= quotes.length &&
+        gaps.open === 0 &&
+        queued === 0 &&
+        spooled === 0,
+      60_000,
+    )
+    .catch((error: unknown) => error as Error);
+  const late = await of.records('repair');
+  if (!mayBeLate) expect(late).toEqual([]);
+  for (const [channel, want] of [
+    ['trades', trades],
+    ['quotes', quotes],
+  ] as const) {
+    const got = payloads([...(await of.records(channel)), ...late], channel);
+    expect(difference(got, want), channel).toEqual({ extra: [], missing: [] });
+  }
+  expect(status).not.toBeInstanceOf(Error);
+  await expectBars(of, raw);
+}
+
+interface BarRecord extends RawMessage {
+  revision: number;
+}
+
+/** The newest revision of each minute in the topic is what the simulator's history says of it. */
+async function expectBars(of: Rig, raw: RawMessage[]): Promise<void> {
+  const times = raw.map(({ t }) => t).sort();
+  const symbols = [...new Set(raw.map(({ S }) => S))];
+  const query = new URLSearchParams({
+    symbols: symbols.join(','),
+    timeframe: '1Min',
+    start: times[0] as string,
+    limit: '10000',
+    feed: 'sip',
+  });
+  const headers = { 'APCA-API-KEY-ID': 'SIM-TEST', 'APCA-API-SECRET-KEY': 'SIM-TEST-SECRET' };
+  const answer = await fetch(`${of.url}/v2/stocks/bars?${query}`, { headers });
+  const { bars } = (await answer.json()) as { bars: Record<string, RawMessage[]> };
+  const records = await of.records('bars');
+  const newest = new Map<string, BarRecord>();
+  for (const bar of [...payloads(records, 'bars'), ...payloads(records, 'updatedBars')] as BarRecord[]) {
+    const key = `${bar.S} ${bar.t}`;
+    const known = newest.get(key);
+    expect(known?.revision, `${key} has one record of each revision`).not.toBe(bar.revision);
+    if (known === undefined || bar.revision > known.revision) newest.set(key, bar);
+  }
+  for (const symbol of symbols) {
+    for (const want of bars[symbol] ?? []) {
+      const got = newest.get(`${symbol} ${want.t}`);
+      // The last minutes may still be on their way.
+      if (got === undefined && want.t >= (times.at(-1) as string).slice(0, 16)) continue;
+      const { T: _T, S: _S, revision: _revision, ...content } = (got ?? {}) as BarRecord;
+      expect(content, `${symbol} ${want.t}`).toEqual(want);
+    }
+  }
+}
+
+/** Value of a counter with its labels in the text of /metrics; 0 when absent. */
+export function counter(text: string, name: string, labels: Record<string, string> = {}): number {
+  let sum = 0;
+  for (const line of text.split('\n')) {
+    if (!line.startsWith(`${name}{`) && !line.startsWith(`${name} `)) continue;
+    if (!Object.entries(labels).every(([label, value]) => line.includes(`${label}="${value}"`))) continue;
+    sum += Number(line.slice(line.lastIndexOf(' ') + 1));
+  }
+  return sum;
+}
