@@ -2,9 +2,12 @@
 import { describe, expect, test } from 'vitest';
 import { ChannelFreshness, feedSessionStartMs, STALE_MS, WARM_UP_MS } from '../../src/daemons/ws/channel-freshness.ts';
 import { createEndpoint, type EndpointParts } from '../../src/daemons/ws/endpoint.ts';
+import { wsIdentity } from '../../src/daemons/ws/identity.ts';
 import { createWsMetrics } from '../../src/daemons/ws/metrics.ts';
 import { LoopWatch, logErrorClass, StreamHealth } from '../../src/daemons/ws/stream-health.ts';
+import { loadWsConfig } from '../../src/daemons/ws/variables.ts';
 import { retryDelayMs, type StreamErrorClass } from '../../src/lib/alpaca/stream-errors.ts';
+import { keyMark } from '../../src/lib/cluster/holders.ts';
 import type { Clock } from '../../src/lib/service/clock.ts';
 import { machineMs } from '../../src/lib/service/machine.ts';
 
@@ -92,6 +95,22 @@ describe('channel freshness', () => {
     expect(of(delayed, 'quotes', now).ready).toBe(true);
   });
 
+  test('a symbol that joins has the time of a silent one to bring its first record', () => {
+    const freshness = make();
+    const now = opening + 3_600_000;
+    for (const symbol of symbols) freshness.acked('trades', symbol, now, now);
+    freshness.setSymbols(['NVDA', 'TSLA', 'INTC', 'QCOM'], now);
+    expect(of(freshness, 'trades', now)).toMatchObject({
+      ready: true,
+      missing_symbols: [],
+      subscribed_symbol_count: 4,
+    });
+    expect(of(freshness, 'trades', now + STALE_MS + 1)).toMatchObject({
+      ready: false,
+      missing_symbols: ['TSLA', 'INTC', 'QCOM'],
+    });
+  });
+
   test('bars are judged as a channel, updated bars never', () => {
     const freshness = make();
     const now = opening + 3_600_000;
@@ -177,6 +196,8 @@ describe('liveness', () => {
   });
 });
 
+const keys = { APCA_API_KEY_ID: 'AK-SECRET-ID', APCA_API_SECRET_KEY: 'very-secret' };
+
 describe('/readyz', () => {
   const setUp = () => {
     const now = { ms: opening + 3_600_000 };
@@ -202,15 +223,18 @@ describe('/readyz', () => {
       lagMs: undefined,
     };
     const freshness = new ChannelFreshness('iex', symbols, channels);
+    const desired = { symbols, failure: undefined as string | undefined, isPolled: false };
+    const identity = wsIdentity(loadWsConfig({ ...keys, SYMBOLS: symbols.join() }, 'system'), {});
     const parts: EndpointParts = {
-      runId: 'r', feed: 'iex', symbols, clock, market, orders, freshness, loop: new LoopWatch(machineMs()), publisher,
+      runId: 'r', feed: 'iex', desired, universe: undefined, identity, loopLagSeconds: () => 0, openSockets: () => 1,
+      testCredentials: async () => undefined, clock, market, orders, freshness, loop: new LoopWatch(machineMs()), publisher,
       forwarder, lanes: [], journal: { pending: 0 }, metrics: createWsMetrics(), acknowledged: new Map(),
       spooledBytes: () => 0, reconnects: () => 0, isStopping: () => false,
     }; // biome-ignore format: one list
     for (const health of [market, orders])
       health.onState({ from: 'subscribing', to: 'ready', attempt: 0 }, machineMs());
     freshness.up(now.ms);
-    return { endpoint: createEndpoint(parts), market, orders, publisher, forwarder, freshness, now };
+    return { endpoint: createEndpoint(parts), market, orders, publisher, forwarder, freshness, now, desired };
   };
 
   test('is ready when all gates are open', () => {
@@ -254,6 +278,39 @@ describe('/readyz', () => {
       degraded: true,
       alpaca_market_data_ws: { subscription_ok: false, missing_subscription_symbols_by_channel: { quotes: ['MU'] } },
     });
+  });
+
+  test('without a symbol it is idle: not ready, and no restart is asked for', () => {
+    const { endpoint, desired, market } = setUp();
+    desired.symbols = [];
+    market.onState({ from: 'ready', to: 'disconnected', attempt: 0 }, machineMs() - 10_000_000);
+    expect(endpoint.readiness()).toMatchObject({ ready: false, error_class: 'symbols_empty', restart_reason: null });
+    expect(endpoint.isAlive()).toBe(true);
+  });
+
+  test('a refusal for the limit degrades until everything is granted again', () => {
+    const { endpoint, market } = setUp();
+    market.refused('alpaca_symbol_limit', 405);
+    expect(endpoint.readiness()).toMatchObject({ ready: true, degraded: true });
+    expect(endpoint.status()).toMatchObject({ connection: { notice: { code: 405 } } });
+    market.onState({ from: 'degraded', to: 'ready', attempt: 0 }, machineMs());
+    expect(endpoint.readiness()).toMatchObject({ degraded: false });
+  });
+
+  test('how the last connection ended is told: without a handshake the slot may still be held', () => {
+    const { endpoint, market } = setUp();
+    const end = { errorClass: 'connection_lost' as const, detail: 'x', code: 1006 };
+    market.onState({ from: 'ready', to: 'disconnected', attempt: 1, end, retryMs: 500 }, machineMs());
+    const connection = endpoint.status().connection as Record<string, unknown>;
+    expect(connection).toMatchObject({ last_end: { clean: false, code: 1006 }, reconnects_10m: 1 });
+    expect(connection.last_unclean_age_ms).toBeLessThan(10_000);
+  });
+
+  test('no answer holds a key; the key id is a mark', () => {
+    const { endpoint } = setUp();
+    const text = JSON.stringify([endpoint.readiness(), endpoint.status()]);
+    expect(text).not.toMatch(/AK-SECRET-ID|very-secret/);
+    expect(text).toContain(keyMark('AK-SECRET-ID'));
   });
 
   test('a log that stands still without an error is back-pressure', () => {

@@ -36,6 +36,28 @@ describe('settings of ws', () => {
     expect(loadWsConfig({ ...env, ENABLE_TRADE_UPDATES: 'false' }, 'system').isOrderStreamOn).toBe(false);
   });
 
+  test('a service alone is enough; shards split the symbols, and only the first holds the order stream', () => {
+    const polled = { ...good, SYMBOLS: '', JANGAR_SYMBOLS_URL: 'http://symbols/list' };
+    expect(loadWsConfig(polled, 'system')).toMatchObject({ symbols: [], SYMBOLS_URL: 'http://symbols/list' });
+    const shards = [0, 1].map((index) =>
+      loadWsConfig(
+        { ...good, SHARD_COUNT: '2', SHARD_INDEX: String(index), ALPACA_CONNECTION_LIMIT: '2',
+          KAFKA_BOOTSTRAP: 'k:9092', ALPACA_TRADE_STREAM_URL: 'ws://127.0.0.1:1/stream' },
+        'system',
+      ),
+    ); // biome-ignore format: one list
+    expect(shards.map(({ symbols }) => symbols)).toEqual([['AMD'], ['NVDA']]);
+    expect(shards.map(({ isOrderStreamOn }) => isOrderStreamOn)).toEqual([true, false]);
+  });
+
+  test('the limit of the plan counts trades and quotes; other channels are free', () => {
+    const many = Array.from({ length: 16 }, (_, i) => `S${i}`).join();
+    expect(
+      loadWsConfig({ ...good, SYMBOLS: many, ALPACA_MARKET_DATA_CHANNELS: 'trades,bars' }, 'system').symbols,
+    ).toHaveLength(16);
+    expect(loadWsConfig({ ...good, SYMBOLS: many, ALPACA_SYMBOL_LIMIT: '0' }, 'system').pairLimit).toBeUndefined();
+  });
+
   test.each([
     [{ SYMBOLS: '' }, 'SYMBOLS names no symbol'],
     [{ SYMBOLS: 'a b' }, 'SYMBOLS holds "A B", which is no symbol'],
@@ -48,6 +70,13 @@ describe('settings of ws', () => {
     [{ ENABLE_TRADE_UPDATES: 'yes' }, 'ENABLE_TRADE_UPDATES needs ALPACA_TRADE_STREAM_URL'],
     [{ SYMBOLS_ALLOWLIST: 'A,B,C,D,E,F,G,H,I,J,K,L,M' }, 'SYMBOLS_ALLOWLIST may hold at most 12'],
     [{ SYMBOLS: 'A,B,C,D,E,F,G,H,I,J,K,L,M,N,O,P' }, 'the iex feed grants 30'],
+    [{ SHARD_COUNT: '2' }, 'ALPACA_CONNECTION_LIMIT allows 1'],
+    [{ SHARD_COUNT: '2', ALPACA_CONNECTION_LIMIT: '2' }, 'SHARD_COUNT above 1 needs KAFKA_BOOTSTRAP'],
+    [{ SHARD_INDEX: '1' }, 'SHARD_INDEX must be below'],
+    [{ MARKET_DATA_UNIVERSE_ID: 'a' }, 'go together'],
+    [{ SYMBOLS: 'MU,AMD', MARKET_DATA_UNIVERSE_ID: 'a', MARKET_DATA_UNIVERSE_SYMBOL_HASH: 'x' }, 'must be sorted'],
+    [{ SYMBOLS_URL: 'http://a', JANGAR_SYMBOLS_URL: 'http://b' }, 'different values'],
+    [{ SYMBOLS: 'A,B,C', ALPACA_SYMBOL_LIMIT: '4' }, 'grants 4 over trades and quotes'],
     [{ INGEST_START_TS: 'soon' }, 'INGEST_START_TS must be a point of time'],
     [{ TOPIC_TRADES: 'a b' }, 'TOPIC_TRADES must be a topic name'],
   ])('%j is refused with the name of the variable', (change, text) => {

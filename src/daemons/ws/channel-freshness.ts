@@ -43,11 +43,18 @@ export interface ChannelHealth {
   readiness_mode: 'continuous_symbols' | 'continuous_channel' | 'conditional';
   /** `market_data_channel_…` (spec ingest 4.2). */
   reason: string;
+  freshness_required: boolean;
+  symbol_coverage_required: boolean;
   /** Some symbols are stale, not so many that the channel is. */
   degraded: boolean;
   latest_provider_event_at_ms: number | null;
   latest_kafka_success_at_ms: number | null;
+  /** Market ms of the newest complete acknowledgement of the subscription, and the age of it. */
+  latest_subscription_ack_at_ms: number | null;
+  subscription_ack_lag_ms: number | null;
   latest_symbol: string | null;
+  /** Market ms since the newest durable record of each symbol that had one. */
+  symbol_lag_ms: Record<string, number>;
   subscribed_symbol_count: number;
   observed_symbol_count: number;
   fresh_symbol_count: number;
@@ -77,11 +84,14 @@ const resumeCodes: ReadonlySet<unknown> = new Set(['3', 'T']);
 
 export class ChannelFreshness {
   readonly #feed: Feed;
-  readonly #symbols: ReadonlySet<string>;
+  #symbols: ReadonlySet<string>;
   readonly #channels: readonly string[];
   readonly #seen = new Map<string, Map<string, Seen>>();
   readonly #halted = new Set<string>();
+  /** Market ms at which a symbol joined a running stream. */
+  readonly #addedMs = new Map<string, number>();
   #upSinceMs: number | undefined;
+  #ackedSubscriptionMs: number | undefined;
 
   /** @param channels names as counters have them: trades, quotes, bars, updated_bars */
   constructor(feed: Feed, symbols: readonly string[], channels: readonly string[]) {
@@ -89,6 +99,16 @@ export class ChannelFreshness {
     this.#symbols = new Set(symbols);
     this.#channels = channels.filter((channel) => modes[channel] !== undefined);
     for (const channel of this.#channels) this.#seen.set(channel, new Map());
+  }
+
+  /** The symbols wanted from now on; a new one has the time of a silent one to bring its first record. */
+  setSymbols(symbols: readonly string[], nowMs: number): void {
+    const before = this.#symbols;
+    this.#symbols = new Set(symbols);
+    for (const seen of this.#seen.values()) {
+      for (const symbol of [...seen.keys()]) if (!this.#symbols.has(symbol)) seen.delete(symbol);
+    }
+    for (const symbol of symbols) if (!before.has(symbol)) this.#addedMs.set(symbol, nowMs);
   }
 
   /** A record is durable. @param eventMs provider time where it is known to be the record's due time */
@@ -114,6 +134,7 @@ export class ChannelFreshness {
   /** The stream delivers from this market time on. */
   up(nowMs: number): void {
     this.#upSinceMs = nowMs;
+    this.#ackedSubscriptionMs = nowMs;
   }
 
   down(): void {
@@ -138,7 +159,8 @@ export class ChannelFreshness {
       if (latest === undefined || item.ackedMs > latest.seen.ackedMs) latest = { symbol, seen: item };
     }
     const judged = [...this.#symbols].filter((symbol) => !this.#halted.has(symbol));
-    const missing = judged.filter((symbol) => !seen.has(symbol));
+    const isNew = (symbol: string) => nowMs - (this.#addedMs.get(symbol) ?? Number.NEGATIVE_INFINITY) <= STALE_MS;
+    const missing = judged.filter((symbol) => !seen.has(symbol) && !isNew(symbol));
     const isStale = (item: Seen) => nowMs - Math.max(item.ackedMs, sinceMs) > STALE_MS;
     const isOld = (item: Seen) => this.#feed !== 'delayed_sip' && nowMs - Math.max(item.eventMs, sinceMs) > STALE_MS;
     const isMissingLate = nowMs - sinceMs > STALE_MS;
@@ -168,11 +190,17 @@ export class ChannelFreshness {
       gate_active: isActive,
       market_session_state: sessionOf(BigInt(nowMs) * NS_PER_MS),
       readiness_mode: mode,
+      freshness_required: mode !== 'conditional',
+      symbol_coverage_required: mode === 'continuous_symbols',
       reason: `market_data_channel_${reason}`,
       degraded: isReady && isActive && mode === 'continuous_symbols' && bad > 0,
       latest_provider_event_at_ms: latest?.seen.eventMs ?? null,
       latest_kafka_success_at_ms: latest?.seen.ackedMs ?? null,
+      latest_subscription_ack_at_ms: this.#ackedSubscriptionMs ?? null,
+      subscription_ack_lag_ms:
+        this.#ackedSubscriptionMs === undefined ? null : Math.max(0, nowMs - this.#ackedSubscriptionMs),
       latest_symbol: latest?.symbol ?? null,
+      symbol_lag_ms: Object.fromEntries([...seen].map(([symbol, item]) => [symbol, Math.max(0, nowMs - item.ackedMs)])),
       subscribed_symbol_count: this.#symbols.size,
       observed_symbol_count: seen.size,
       fresh_symbol_count: judged.length - stale.length - missing.length,

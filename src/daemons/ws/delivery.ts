@@ -13,6 +13,7 @@ import type { PatientWriter } from './patient-writer.ts';
 import { type Outgoing, Publisher, type Slot } from './publisher.ts';
 import { RecordMaker, type Slots } from './records.ts';
 import { SpoolFifo } from './spool-fifo.ts';
+import { logErrorClass } from './stream-health.ts';
 import type { WsConfig } from './variables.ts';
 
 /** A waiting line does not fill the queue beyond so many records, so that live and old ones share the memory bound. */
@@ -25,6 +26,8 @@ export interface Delivery {
   /** Provider messages durable in the log, over the life of the run, by channel. */
   acknowledged: ReadonlyMap<string, number>;
   spooledBytes(): number;
+  /** What waits on disk stays there for the next process. */
+  close(): void;
 }
 
 export function createDelivery(options: {
@@ -78,6 +81,8 @@ export function createDelivery(options: {
       schema: 'torghut.envelope.v2',
       producer: 'torghut-ws',
       producer_epoch: String(envelopes.producerEpochMs),
+      // Several forwarders share the partitions: each looks for its own records when it starts.
+      ...(config.shard.count > 1 ? { shard: `${config.shard.index}/${config.shard.count}` } : {}),
     },
     commitMs: config.INGEST_COMMIT_MS,
     commitRecords: config.INGEST_COMMIT_RECORDS,
@@ -85,8 +90,16 @@ export function createDelivery(options: {
     random: options.random,
     onCommit: ({ records, ms, error }) => {
       metrics.commitSeconds.observe(ms / 1_000);
-      if (error === undefined) return onDurable(records);
+      if (error === undefined) {
+        fifos.forEach((fifo, partition) => {
+          fifo.settle(Math.max(...lineSlots(partition).map((slot) => slot.spoolNumber)));
+        });
+        return onDurable(records);
+      }
+      const errorClass = logErrorClass(codeOf(error) ?? 'unknown');
       metrics.commitErrors.inc({ error_class: codeOf(error) ?? 'unknown' });
+      if (errorClass === 'kafka_metadata') metrics.metadataErrors.inc({ error_class: errorClass });
+      for (const { slot } of records) metrics.produceErrors.inc({ topic: slot.topic, error_class: errorClass });
       log.warn({ code: codeOf(error), records: records.length }, 'a commit failed');
     },
     onFatal: (error) => {
@@ -99,17 +112,37 @@ export function createDelivery(options: {
   let spooled = 0;
   // Half of the memory bound is the queue's way to the log, half is shared by the waiting lines.
   const memoryBytes = config.INGEST_QUEUE_BYTES / 2 / slots.partitions;
+  const lineSlots = (partition: number) =>
+    (['trades', 'quotes', 'bars'] as const).map((role) => slots.of(role, partition));
+  const fifos: SpoolFifo[] = [];
   const lanes = Array.from({ length: slots.partitions }, (_, partition) => {
+    const adopted: string[] = [];
     const fifo = new SpoolFifo({
       folder: options.spoolFolder,
       name: `market-${partition}`,
       memoryBytes,
-      mayGrow: (bytes) => spooled + bytes <= config.INGEST_SPOOL_BYTES,
+      mayGrow: (bytes, share) => spooled + bytes <= config.INGEST_SPOOL_BYTES * share,
       onDiskBytes: (bytes) => {
         spooled += bytes;
       },
+      durableNumber: Math.max(...lineSlots(partition).map((slot) => slot.spoolNumber)),
+      onAdopted: (raw) => adopted.push(raw),
     });
-    return new Lane({ partition, publisher, records, journal: options.journal, maxQueued: MAX_QUEUED, fifo });
+    fifos.push(fifo);
+    const lane = new Lane({
+      partition,
+      publisher,
+      records,
+      journal: options.journal,
+      maxQueued: MAX_QUEUED,
+      fifo,
+      onShed: (channel) => metrics.shed.inc({ channel }),
+    });
+    for (const raw of adopted) lane.adopt(raw);
+    return lane;
   });
-  return { publisher, records, lanes, acknowledged, spooledBytes: () => spooled };
+  const close = () => {
+    for (const fifo of fifos) fifo.close();
+  };
+  return { publisher, records, lanes, acknowledged, spooledBytes: () => spooled, close };
 }

@@ -2,8 +2,9 @@
  * Metrics of ws (spec ingest 4.3), prefix `torghut_ws_`. Labels never hold order ids or free text.
  */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { createHealthMetrics, type HealthMetrics } from './health-metrics.ts';
 
-export interface WsMetrics {
+export interface WsMetrics extends HealthMetrics {
   registry: Registry;
   lagMs: Histogram<'feed' | 'channel'>;
   commitSeconds: Histogram;
@@ -13,7 +14,7 @@ export interface WsMetrics {
   drops: Counter<'feed' | 'reason'>;
   decodeFailures: Counter<'reason'>;
   dlq: Counter<'reason'>;
-  shed: Counter<'partition'>;
+  shed: Counter<'channel'>;
   gaps: Counter<'repaired'>;
   repairedRecords: Counter<'channel' | 'late'>;
   connects: Counter<'stream'>;
@@ -31,6 +32,7 @@ export function createWsMetrics(): WsMetrics {
   const registers = [registry];
   const name = (text: string) => `torghut_ws_${text}`;
   return {
+    ...createHealthMetrics(registers, name),
     registry,
     lagMs: new Histogram({
       name: name('market_data_lag_ms'),
@@ -84,7 +86,7 @@ export function createWsMetrics(): WsMetrics {
     shed: new Counter({
       name: name('shed_total'),
       help: 'messages left out because queue and spool were full; repaired later',
-      labelNames: ['partition'],
+      labelNames: ['channel'],
       registers,
     }),
     gaps: new Counter({ name: name('gaps_total'), help: 'gaps by outcome', labelNames: ['repaired'], registers }),

@@ -22,6 +22,8 @@ const CLOSED_SILENCE_MS = { system: 20_000, virtual: 120_000 } as const;
 
 export interface ProgressOptions {
   clock: Clock;
+  /** `i/n`: which of how many forwarders tells. */
+  shard: string;
   publisher: Publisher;
   envelopes: EnvelopeWriter;
   lanes: readonly Lane[];
@@ -47,7 +49,7 @@ export interface ProgressTeller {
 export function createProgressTeller(options: ProgressOptions): ProgressTeller {
   let provenNs: bigint | undefined;
   const told = new Map<Slot, bigint>();
-  const headers = { shard: '0/1' };
+  const headers = { shard: options.shard };
   return {
     proven: (sentNs) => {
       if (provenNs === undefined || sentNs > provenNs) provenNs = sentNs;

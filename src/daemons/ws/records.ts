@@ -73,6 +73,7 @@ export class Slots {
         counts: new Map<string, number>(),
         lastRecordMs: 0,
         markMs: 0,
+        spoolNumber: 0,
       }));
       this.#slots.set(role, slots);
     }
@@ -101,6 +102,8 @@ export class Slots {
 
 export class RecordMaker {
   readonly seenTrades = new RecentSet(SEEN_CAPACITY);
+  /** Messages that were given before, by the counter's name of their channel. */
+  readonly duplicates: Record<string, number> = {};
   readonly #bars = new Map<string, BarState>();
   readonly #slots: Slots;
   readonly #envelopes: EnvelopeWriter;
@@ -118,6 +121,15 @@ export class RecordMaker {
    * Asked once per message, when it is accepted.
    */
   isNew(message: ScannedMessage): boolean {
+    const isNew = this.#isNew(message);
+    if (!isNew) {
+      const channel = counterOfChannel[channelOfType[message.type] as Channel] as string;
+      this.duplicates[channel] = (this.duplicates[channel] ?? 0) + 1;
+    }
+    return isNew;
+  }
+
+  #isNew(message: ScannedMessage): boolean {
     if (message.type === 't') return this.seenTrades.add(tradeIdentity(message));
     if (message.type !== 'b' && message.type !== 'u') return true;
     const content = barContent(JSON.parse(message.raw) as Record<string, unknown>);

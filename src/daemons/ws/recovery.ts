@@ -27,19 +27,21 @@ export async function recover(
   topics: { trades: string; status: string; tradeUpdates: string; tradeUpdatesV2: string },
   left: readonly JournalEntry[],
   account: string,
+  shard?: string,
 ): Promise<Recovered> {
   let lastSeq = 0;
   const orderEvents: string[] = [];
   for (const slot of slots.all()) {
     const isOrders = slot.topic === topics.tradeUpdatesV2;
     // The last record of a commit carries the counters, and the last record of a partition is the last of its commit.
-    const found = await readLast(log, slot, isOrders ? ORDER_EVENTS : 1);
+    const found = await readLast(log, slot, isOrders ? ORDER_EVENTS : 1, isOrders ? undefined : shard);
     for (const { record, value } of found) {
       if (value !== undefined && value.seq > lastSeq) lastSeq = value.seq;
       if (record.headers.counts !== undefined) {
         slot.counts.clear();
         for (const [channel, count] of decodeCounts(record.headers.counts)) slot.counts.set(channel, count);
         slot.markMs = Number(record.headers.mark ?? 0);
+        slot.spoolNumber = Number(record.headers.spool ?? 0);
       }
       if (isOrders && value !== undefined) orderEvents.push(orderEventIdentity(account, value.payload));
     }

@@ -3,24 +3,27 @@
  * Guarantees: the writer fences its predecessor once, here; nothing is published before the own tails were read; a stop sends
  * close frames, drains what may go and leaves the rest to the next start (spec ingest 2.6).
  */
-import { readdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { createMarketRest } from '../../lib/alpaca/market-rest.ts';
+import { openSocketCount } from '../../lib/alpaca/socket.ts';
 import { openEventLog } from '../../lib/log/open.ts';
 import { logVariables } from '../../lib/log/variables.ts';
 import { createEnvelopeWriter } from '../../lib/market/envelope-text.ts';
 import { openClock } from '../../lib/service/clock.ts';
 import { loadConfig } from '../../lib/service/config.ts';
-import { announceService, homePaths, withdrawService } from '../../lib/service/home.ts';
+import { announceService, deadServices, homePaths, withdrawService } from '../../lib/service/home.ts';
 import { serveEndpoint } from '../../lib/service/http.ts';
 import { createLifecycle, type Lifecycle, runDaemon } from '../../lib/service/lifecycle.ts';
 import { createLogger, type Logger, registerSecret } from '../../lib/service/logging.ts';
 import { machineMs, sleep } from '../../lib/service/machine.ts';
+import { AgeWatch } from './age-watch.ts';
 import { ChannelFreshness } from './channel-freshness.ts';
 import { createDeadLetters } from './dead-letters.ts';
 import { createDelivery } from './delivery.ts';
+import { createDesiredSymbols } from './desired-symbols.ts';
 import { createEndpoint } from './endpoint.ts';
 import { Forwarder } from './forwarder.ts';
+import { createGauges } from './gauges.ts';
+import { createCredentialTest, marketStreamUrl, wsIdentity } from './identity.ts';
 import { openJournal } from './journal.ts';
 import { createWsMetrics } from './metrics.ts';
 import { createOrderEvents, orderRoles } from './order-events.ts';
@@ -72,6 +75,8 @@ async function start(
   const component = `ws:${feed}`;
   const orderComponent = 'ws:trade_updates';
   const names = ingestTopics(config);
+  const { shard } = config;
+  const shardName = shard.count > 1 ? `${shard.index}/${shard.count}` : undefined;
 
   const eventLog = await openEventLog({ home, env, clock });
   lifecycle.onClose('event log', () => eventLog.close());
@@ -80,7 +85,7 @@ async function start(
   const instance = `${clock.nowNs()}-${process.pid}`;
   const writer = await openPatientWriter({
     log: eventLog,
-    owner: 'ws',
+    owner: shardName === undefined ? 'ws' : `ws-${config.shard.index}`,
     instance,
     statusPartition: { topic: names.status, partition: slots.partitionOf(component) },
     transactionMs: loadConfig(logVariables, env).values.KAFKA_TRANSACTION_TIMEOUT_MS,
@@ -93,18 +98,30 @@ async function start(
   const spoolFolder = config.INGEST_SPOOL_DIR ?? homePaths.spool(home);
   const { journal, left } = openJournal(spoolFolder, instance);
   lifecycle.onClose('journal', () => journal.close());
-  removeOldSpool(spoolFolder);
   const account = config.TORGHUT_ACCOUNT_LABEL ?? '';
-  const recovered = await recover(eventLog, slots, names, left, account);
+  const recovered = await recover(eventLog, slots, names, left, account, shardName);
 
   const metrics = createWsMetrics();
   const counters = config.ALPACA_MARKET_DATA_CHANNELS.map((name) => (name === 'updatedBars' ? 'updated_bars' : name));
   const freshness = new ChannelFreshness(feed, config.symbols, counters);
+  const desired = createDesiredSymbols({
+    config,
+    clock,
+    log,
+    metrics,
+    onChange: (symbols) => {
+      freshness.setSymbols(symbols, clock.nowMs());
+      market.setSymbols(symbols);
+    },
+  });
   const marketHealth = new StreamHealth(machineMs());
+  // Its slot at the provider may still be held for it.
+  if (deadServices(home).some(({ name }) => name === 'ws')) marketHealth.inheritUncleanEnd(machineMs());
   const ordersHealth = new StreamHealth(machineMs());
   const loop = new LoopWatch(machineMs());
   const envelopes = createEnvelopeWriter({ feed, clock, lastSeq: recovered.lastSeq });
-  const { publisher, records, lanes, acknowledged, spooledBytes } = createDelivery({
+  if (recovered.lastSeq >= Math.floor(envelopes.producerEpochMs / 1_000) * 1_000_000) metrics.seqRegressions.inc();
+  const { publisher, records, lanes, acknowledged, spooledBytes, ...delivery } = createDelivery({
     config,
     clock,
     log,
@@ -118,6 +135,7 @@ async function start(
     onRecord: ({ counted, key, timestampMs, markMs }) => freshness.acked(counted ?? '', key ?? '', timestampMs, markMs),
     onFatal: (error) => lifecycle.stop(error.code, error.exitCode),
   });
+  lifecycle.onClose('spool', () => delivery.close());
   const rest = createMarketRest({
     baseUrl: config.ALPACA_BASE_URL,
     key: config.key,
@@ -141,6 +159,7 @@ async function start(
   });
   const progress = createProgressTeller({
     clock,
+    shard: shardName ?? '0/1',
     publisher,
     envelopes,
     lanes,
@@ -148,11 +167,27 @@ async function start(
     isUp: () => forwarder.isUp,
     isSessionActive: () => isFeedActive(feed, clock),
     lastDataMs: () => forwarder.lastDataMs,
-    confirmed: (provenNs) => silence.confirmed(provenNs),
+    confirmed: (provenNs) => age.cap(silence.confirmed(provenNs)),
+  });
+  const age = new AgeWatch({
+    limitMs: config.INGEST_MAX_AGE_MS,
+    onBehind: (behindMs) => {
+      const detail = `the data are ${Math.round(behindMs / 1_000)} market s old although they flow`;
+      log.error({ behindMs: Math.round(behindMs) }, detail);
+      status.say(component, 'degraded', { errorClass: 'stale_data', detail });
+      market.giveUp('stale_data', detail);
+    },
+    onAccepted: (ageMs) => {
+      const detail = `data stay ${Math.round(ageMs / 1_000)} s old over new connections: a clock is off`;
+      log.error({ ageMs: Math.round(ageMs) }, detail);
+      status.say(component, 'degraded', { errorClass: 'stale_data', detail });
+    },
   });
   const silence = createSilenceCheck({
     rest,
-    symbols: config.symbols,
+    get symbols() {
+      return desired.symbols;
+    },
     batchSize: config.SUBSCRIBE_BATCH_SIZE,
     records,
     lastDataMs: () => forwarder.lastDataMs,
@@ -171,7 +206,7 @@ async function start(
         authOk: stream?.state === 'subscribing' || stream?.state === 'ready' || stream?.state === 'degraded',
         subscriptionOk: stream?.state === 'ready',
         kafkaReady: publisher.failures < 3,
-        subscribedSymbols: of === component ? config.symbols.length : 0,
+        subscribedSymbols: of === component ? desired.symbols.length : 0,
         lagMs: forwarder.lagMs,
         lastEventTs: forwarder.lastEvent?.text,
       };
@@ -180,7 +215,9 @@ async function start(
   const forwarder: Forwarder = new Forwarder({
     feed,
     component,
-    symbols: config.symbols,
+    get symbols() {
+      return desired.symbols;
+    },
     batchSize: config.SUBSCRIBE_BATCH_SIZE,
     startNs: config.INGEST_START_TS,
     gapLimitMs: config.INGEST_GAP_LIMIT_MS,
@@ -195,8 +232,9 @@ async function start(
     progress,
     status,
     deadLetters,
+    age,
     metrics,
-    readTail: (partition) => readLaneTail(eventLog, names, partition),
+    readTail: (partition) => readLaneTail(eventLog, names, partition, shardName),
   });
   const orderEvents = createOrderEvents({
     account: config.TORGHUT_ACCOUNT_LABEL,
@@ -235,40 +273,63 @@ async function start(
     metrics,
     isCongested: () => publisher.isCongested,
     freshness,
+    symbols: () => desired.symbols,
     marketHealth,
     ordersHealth,
     onUp: () => silence.begin(clock.nowNs()),
     onLost: () => {
       reconnects += 1;
+      metrics.reconnects.inc();
     },
   });
-  const endpoint = await serveEndpoint(
-    createEndpoint({
-      runId: env.TORGHUT_RUN_ID ?? 'live',
-      symbols: config.symbols,
-      feed,
-      clock,
-      market: marketHealth,
-      orders: orders === undefined ? undefined : ordersHealth,
-      freshness,
-      loop,
-      publisher,
-      forwarder,
-      lanes,
-      journal,
-      metrics,
-      acknowledged,
-      spooledBytes,
-      reconnects: () => reconnects,
-      isStopping: () => lifecycle.signal.aborted,
-    }),
-    options.port ?? config.HEALTH_PORT,
-  );
+  const openSockets = () => openSocketCount(marketStreamUrl(config));
+  const view = createEndpoint({
+    runId: env.TORGHUT_RUN_ID ?? 'live',
+    identity: wsIdentity(config, env),
+    universe: config.universe,
+    desired,
+    feed,
+    clock,
+    market: marketHealth,
+    orders: orders === undefined ? undefined : ordersHealth,
+    freshness,
+    loop,
+    publisher,
+    forwarder,
+    lanes,
+    journal,
+    metrics,
+    acknowledged,
+    spooledBytes,
+    reconnects: () => reconnects,
+    loopLagSeconds: () => gauges.loopLagSeconds,
+    openSockets,
+    testCredentials: createCredentialTest(config, () => desired.symbols),
+    isStopping: () => lifecycle.signal.aborted,
+  });
+  const gauges = createGauges({
+    feed,
+    clock,
+    metrics,
+    market: marketHealth,
+    freshness,
+    forwarder,
+    records,
+    isSessionActive: () => isFeedActive(feed, clock),
+    errorClass: () => view.judge().errorClass,
+    openSockets,
+  });
+  metrics.build.set({ version: config.TORGHUT_WS_VERSION ?? '', commit: config.TORGHUT_WS_COMMIT ?? '' }, 1);
+  lifecycle.onClose('gauges', () => gauges.close());
+  const endpoint = await serveEndpoint(view, options.port ?? config.HEALTH_PORT, config.HEALTH_HOST);
   lifecycle.onClose('health endpoint', () => endpoint.close());
+  if (config.METRICS_PORT !== undefined && config.METRICS_PORT !== endpoint.port) {
+    const second = await serveEndpoint(view, config.METRICS_PORT, config.HEALTH_HOST);
+    lifecycle.onClose('metrics endpoint', () => second.close());
+  }
   announceService(home, 'ws', { url: endpoint.url });
   lifecycle.onClose('announcement', () => withdrawService(home, 'ws'));
 
-  const toldMessages = new Map<string, number>();
   const timers = [
     setInterval(() => forwarder.pump(), PUMP_MS),
     setInterval(() => progress.tick(), PROGRESS_INTERVAL_MS),
@@ -280,15 +341,15 @@ async function start(
       loop.beat(machineMs());
       metrics.queueBytes.set(publisher.queuedBytes);
       metrics.spoolBytes.set(spooledBytes());
-      for (const [channel, count] of Object.entries(forwarder.received)) {
-        const told = toldMessages.get(channel) ?? 0;
-        metrics.providerMessages.inc({ feed, channel }, count - told);
-        toldMessages.set(channel, count);
-      }
+      gauges.tick();
     }, 1_000),
   ];
 
-  const streams = [market.run(lifecycle.signal), ...(orders ? [orders.run(lifecycle.signal)] : [])];
+  const connect = async () => {
+    await desired.any(lifecycle.signal);
+    await market.run(lifecycle.signal);
+  };
+  const streams = [connect(), desired.run(lifecycle.signal), ...(orders ? [orders.run(lifecycle.signal)] : [])];
   lifecycle.onClose('streams and queue', async () => {
     await Promise.all(streams);
     await forwarder.stop();
@@ -303,14 +364,9 @@ async function start(
     limit.abort();
   });
   log.info(
-    { url: endpoint.url, feed, symbols: config.symbols.length, ms: Math.round(machineMs() - startedMs) },
+    { url: endpoint.url, feed, symbols: desired.symbols.length, ms: Math.round(machineMs() - startedMs) },
     'ws runs',
   );
-}
-
-/** Market messages that an earlier process left on disk: REST gives them again, with what was missed. */
-function removeOldSpool(folder: string): void {
-  for (const name of readdirSync(folder)) if (name.endsWith('.spool')) rmSync(join(folder, name), { force: true });
 }
 
 /** mulberry32: small, seeded, good enough for jitter. */

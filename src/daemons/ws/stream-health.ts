@@ -12,6 +12,29 @@ export const STALLED_LOOP_MS = 30_000;
 export const FORGOTTEN_MS = 120_000;
 export const CURABLE_MS = 600_000;
 
+/** A connection that ended without a close handshake may hold its slot at the provider this long (machine ms). */
+export const ZOMBIE_MS = 300_000;
+
+const RECENT_MS = 600_000;
+/** More than ten minutes can hold at the shortest back-off. */
+const MAX_ENDS = 2_000;
+
+/** How a connection ended. */
+export interface StreamEnd {
+  errorClass: StreamErrorClass;
+  code: number | undefined;
+  /** Was the close handshake made? */
+  isClean: boolean;
+  /** Machine ms. */
+  atMs: number;
+}
+
+/** Without a close frame the other side learns nothing. */
+function isCleanEnd(errorClass: StreamErrorClass, code: number | undefined): boolean {
+  if (errorClass === 'pong_timeout') return false;
+  return errorClass !== 'connection_lost' || (code !== undefined && code !== 1006);
+}
+
 const curableClasses: ReadonlySet<StreamErrorClass> = new Set(['unknown', 'alpaca_406_second_connection']);
 
 export class StreamHealth {
@@ -21,6 +44,16 @@ export class StreamHealth {
   attempt = 0;
   /** Symbols asked for and not granted, by channel. */
   missing: Record<string, string[]> = {};
+  /** The newest end of a connection; stays when the next one is up. */
+  lastEnd: StreamEnd | undefined;
+  /** Machine ms of the newest end without a close handshake. */
+  lastUncleanMs: number | undefined;
+  /** A refusal that did not end the session (405, 410) and still holds. */
+  notice: { errorClass: string; code: number | undefined } | undefined;
+  /** Market ms. */
+  latestAuthMs: number | undefined;
+  latestAckMs: number | undefined;
+  #ends: number[] = [];
   #dueMs: number;
   #curableSinceMs: number | undefined;
 
@@ -28,8 +61,34 @@ export class StreamHealth {
     this.#dueMs = machineNowMs;
   }
 
-  onState(change: StateChange, machineNowMs: number): void {
+  /** Connections that ended within the last ten minutes. */
+  recentEnds(machineNowMs: number): number {
+    this.#ends = this.#ends.filter((atMs) => machineNowMs - atMs <= RECENT_MS);
+    return this.#ends.length;
+  }
+
+  /** The process before this one went without closing its connection. */
+  inheritUncleanEnd(machineNowMs: number): void {
+    this.lastUncleanMs = machineNowMs;
+  }
+
+  refused(errorClass: string, code: number | undefined): void {
+    this.notice = { errorClass, code };
+  }
+
+  /** @param marketNowMs for the times that readiness tells */
+  onState(change: StateChange, machineNowMs: number, marketNowMs?: number): void {
     this.state = change.to;
+    if (change.to === 'subscribing') this.latestAuthMs = marketNowMs;
+    if (isUp(change.to)) this.latestAckMs = marketNowMs;
+    if (change.to === 'ready') this.notice = undefined;
+    if (change.end) {
+      const { errorClass, code } = change.end;
+      this.lastEnd = { errorClass, code, isClean: isCleanEnd(errorClass, code), atMs: machineNowMs };
+      this.#ends.push(machineNowMs);
+      if (this.#ends.length > MAX_ENDS) this.#ends.shift();
+      if (!this.lastEnd.isClean) this.lastUncleanMs = machineNowMs;
+    }
     this.attempt = change.attempt;
     // A wait for the next attempt is no standstill.
     this.#dueMs = machineNowMs + (change.retryMs ?? 0);

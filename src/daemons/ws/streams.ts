@@ -9,6 +9,7 @@ import { machineMs } from '../../lib/service/machine.ts';
 import type { ChannelFreshness } from './channel-freshness.ts';
 import type { DeadLetters } from './dead-letters.ts';
 import type { Forwarder } from './forwarder.ts';
+import { marketStreamUrl } from './identity.ts';
 import type { WsMetrics } from './metrics.ts';
 import type { OrderEvents } from './order-events.ts';
 import type { ProgressTeller } from './progress.ts';
@@ -52,6 +53,8 @@ export interface StreamParts {
   /** Does more wait for the log than a moment's work, while the log works? */
   isCongested(): boolean;
   freshness: ChannelFreshness;
+  /** The symbols wanted now. */
+  symbols(): readonly string[];
   marketHealth: StreamHealth;
   ordersHealth: StreamHealth;
   /** The market stream delivers completely from now on. */
@@ -75,9 +78,11 @@ export function createStreams(parts: StreamParts): { market: MarketStream; order
   const feed = config.ALPACA_FEED;
   const market = createMarketStream({
     ...common,
-    url: `${config.ALPACA_STREAM_URL}/${feed === 'overnight' ? 'v1beta1' : 'v2'}/${feed}`,
+    url: marketStreamUrl(config),
     channels: config.ALPACA_MARKET_DATA_CHANNELS,
-    symbols: config.symbols,
+    get symbols() {
+      return parts.symbols();
+    },
     batchSize: config.SUBSCRIBE_BATCH_SIZE,
     encoding: config.ALPACA_STREAM_ENCODING,
     pingMs: config.pingMs,
@@ -85,7 +90,12 @@ export function createStreams(parts: StreamParts): { market: MarketStream; order
     isSessionActive: () => isFeedActive(feed, clock),
     isCongested: parts.isCongested,
     onState: (change) => {
-      parts.marketHealth.onState(change, machineMs());
+      parts.marketHealth.onState(change, machineMs(), clock.nowMs());
+      if (change.end) {
+        metrics.marketReconnects.inc({ feed });
+        metrics.marketConnectErrors.inc({ feed, error_class: change.end.errorClass });
+      }
+      if (isUp(change.to) && !isUp(change.from)) metrics.marketConnects.inc({ feed });
       forwarder.onState(change);
       if (isUp(change.to) && !isUp(change.from)) {
         parts.freshness.up(clock.nowMs());
@@ -105,6 +115,7 @@ export function createStreams(parts: StreamParts): { market: MarketStream; order
     onPong: (sentNs) => progress.proven(sentNs),
     onNotice: (errorClass, code, message) => {
       log.warn({ errorClass, code }, message);
+      if (errorClass !== 'already_authenticated') parts.marketHealth.refused(errorClass, code);
       status.say(parts.component, 'degraded', { errorClass, ...(code === undefined ? {} : { code }), detail: message });
     },
   });
@@ -114,7 +125,12 @@ export function createStreams(parts: StreamParts): { market: MarketStream; order
     url: config.ALPACA_TRADE_STREAM_URL,
     pingMs: ORDER_PING_MS,
     onState: (change) => {
-      parts.ordersHealth.onState(change, machineMs());
+      parts.ordersHealth.onState(change, machineMs(), clock.nowMs());
+      if (change.end) {
+        metrics.reconnects.inc();
+        metrics.orderConnectErrors.inc({ error_class: change.end.errorClass });
+      }
+      if (change.to === 'ready') metrics.orderConnects.inc();
       log[change.end ? 'warn' : 'info']({ from: change.from, to: change.to, ...change.end }, 'order stream');
       if (change.end) metrics.connectErrors.inc({ stream: 'orders', error_class: change.end.errorClass });
       if (change.to === 'ready') metrics.connects.inc({ stream: 'orders' });

@@ -70,14 +70,24 @@ export async function readToEnd(
   }
 }
 
-/** The newest records of a partition, at least `atLeast` where there are so many. */
-export async function readLast(log: EventLog, partition: TopicPartition, atLeast: number): Promise<TailRecord[]> {
+/**
+ * The newest records of a partition, at least `atLeast` where there are so many.
+ * @param shard `i/n`: only what this one of several forwarders wrote
+ */
+export async function readLast(
+  log: EventLog,
+  partition: TopicPartition,
+  atLeast: number,
+  shard?: string,
+): Promise<TailRecord[]> {
   const ends = await partitionEnds(log, partition);
   let window = BigInt(Math.max(atLeast, Number(FIRST_WINDOW)));
   for (;;) {
     const from = ends.latest - window > ends.earliest ? ends.latest - window : ends.earliest;
     const found: LogRecord[] = [];
-    await readToEnd(log, partition, from, ends.latest, (record) => void found.push(record));
+    await readToEnd(log, partition, from, ends.latest, (record) => {
+      if (shard === undefined || record.headers.shard === shard) found.push(record);
+    });
     if (found.length >= atLeast || from === ends.earliest) return found.map(readValue);
     window *= 4n;
   }
@@ -103,10 +113,11 @@ export async function readLaneTail(
   log: EventLog,
   topics: { trades: string; quotes: string; bars: string },
   partition: number,
+  shard?: string,
 ): Promise<LaneTail> {
   const tail: LaneTail = { markNs: undefined, trades: [], quotes: new CountedSet(), bars: [] };
   for (const topic of [topics.trades, topics.quotes, topics.bars]) {
-    const last = (await readLast(log, { topic, partition }, 1)).at(-1);
+    const last = (await readLast(log, { topic, partition }, 1, shard)).at(-1);
     // Not the newest event time: progress goes on while a mute socket brings nothing.
     const markMs = last?.record.headers.mark;
     if (markMs === undefined || !/^\d{1,16}$/.test(markMs)) continue;

@@ -6,6 +6,7 @@ import { defaultTopics, type TopicRole } from '../../lib/log/topics.ts';
 import { parseTimestampNs } from '../../lib/market/time.ts';
 import { type ConfigOf, kind, loadConfig, optional, type VariableTable } from '../../lib/service/config.ts';
 import { refusedError, usageError } from '../../lib/service/errors.ts';
+import { resolveSymbols, type SymbolSettings, symbolVariables } from './symbol-variables.ts';
 
 const defaultChannels: readonly MarketChannel[] = [
   'trades', 'quotes', 'bars', 'updatedBars', 'statuses', 'corrections', 'cancelErrors',
@@ -18,19 +19,6 @@ function parseChannels(text: string): readonly MarketChannel[] {
     throw new Error(`must be a list out of ${marketChannels.join(',')}`);
   }
   return [...new Set(found as MarketChannel[])];
-}
-
-function parseSymbols(text: string): readonly string[] {
-  const symbols = [...new Set(kind.csv(text).map((symbol) => symbol.toUpperCase()))];
-  const wrong = symbols.find((symbol) => !/^[A-Z0-9][A-Z0-9./-]{0,31}$/.test(symbol));
-  if (wrong !== undefined) throw new Error(`holds ${JSON.stringify(wrong)}, which is no symbol`);
-  return symbols;
-}
-
-function parseAllowlist(text: string): readonly string[] {
-  const symbols = parseSymbols(text);
-  if (symbols.length > 12) throw new Error('may hold at most 12 symbols');
-  return symbols;
 }
 
 function parseInstant(text: string): bigint {
@@ -110,12 +98,7 @@ export const wsVariables = {
     describe: 'silence on an open socket, in a session, after which it is replaced',
     time: 'market',
   },
-  SYMBOLS: { parse: parseSymbols, default: [] as readonly string[], describe: 'symbols to forward' },
-  SYMBOLS_ALLOWLIST: {
-    parse: parseAllowlist,
-    default: [] as readonly string[],
-    describe: 'if set, only these of SYMBOLS are forwarded (12 at most)',
-  },
+  ...symbolVariables,
   SUBSCRIBE_BATCH_SIZE: {
     parse: kind.integer(1, 10_000),
     default: 200,
@@ -163,6 +146,12 @@ export const wsVariables = {
     describe: 'longest time that live data wait for the repair of a gap',
     time: 'machine',
   },
+  INGEST_MAX_AGE_MS: {
+    parse: kind.integer(1_000),
+    default: 30_000,
+    describe: 'age of flowing data, beyond their usual one, at which a connection is replaced and the rest repaired',
+    time: 'market',
+  },
   INGEST_COMMIT_MS: {
     parse: kind.integer(1, 1_000),
     default: 25,
@@ -191,6 +180,26 @@ export const wsVariables = {
     describe: 'time for a graceful stop',
     time: 'machine',
   },
+  HEALTH_HOST: {
+    parse: kind.text,
+    default: '127.0.0.1',
+    describe: 'address of the health endpoint; 0.0.0.0 in a pod, where the probes come from outside',
+  },
+  METRICS_PORT: {
+    parse: optional(kind.integer(0, 65_535)),
+    default: undefined as number | undefined,
+    describe: 'port of a second endpoint for /metrics; default: the health port alone',
+  },
+  TORGHUT_WS_VERSION: {
+    parse: kind.optionalText,
+    default: undefined as string | undefined,
+    describe: 'version shown in status and metrics, where the image names one',
+  },
+  TORGHUT_WS_COMMIT: {
+    parse: kind.optionalText,
+    default: undefined as string | undefined,
+    describe: 'commit shown in status and metrics, where the image names one',
+  },
   HEALTH_PORT: {
     parse: kind.integer(0, 65_535),
     default: 8080,
@@ -211,7 +220,12 @@ export interface WsConfig
   extends Omit<ConfigOf<typeof wsVariables>, 'SYMBOLS' | 'ENABLE_TRADE_UPDATES' | 'INGEST_PING_MS'> {
   key: string;
   secret: string;
+  /** The list at start; SYMBOLS_URL may change it later. */
   symbols: readonly string[];
+  symbolRules: SymbolSettings['rules'];
+  shard: SymbolSettings['shard'];
+  universe: SymbolSettings['universe'];
+  pairLimit: number | undefined;
   isOrderStreamOn: boolean;
   pingMs: number;
   warnings: string[];
@@ -225,17 +239,19 @@ export function loadWsConfig(env: NodeJS.ProcessEnv, clockKind: 'system' | 'virt
   const secret = values.ALPACA_SECRET_KEY ?? values.APCA_API_SECRET_KEY;
   if (key === undefined) mistakes.push('ALPACA_KEY_ID is not set');
   if (secret === undefined) mistakes.push('ALPACA_SECRET_KEY is not set');
-  const allow = new Set(values.SYMBOLS_ALLOWLIST);
-  const symbols = values.SYMBOLS.filter((symbol) => allow.size === 0 || allow.has(symbol));
-  if (symbols.length === 0) mistakes.push('SYMBOLS names no symbol (after SYMBOLS_ALLOWLIST)');
-  if (values.ALPACA_FEED === 'iex' && symbols.length > 15) {
-    mistakes.push(`SYMBOLS has ${symbols.length} symbols, the iex feed grants 30 over trades and quotes`);
-  }
+  const { settings, mistakes: wrongSymbols } = resolveSymbols(values, {
+    feed: values.ALPACA_FEED,
+    channels: values.ALPACA_MARKET_DATA_CHANNELS,
+    isLogEmbedded: (env.KAFKA_BOOTSTRAP ?? '').trim() === '',
+  });
+  mistakes.push(...wrongSymbols);
   if (values.RECONNECT_MAX_MS < values.RECONNECT_BASE_MS) mistakes.push('RECONNECT_MAX_MS is below RECONNECT_BASE_MS');
   if (values.INGEST_REFUSED_RETRY_MS < 60_000 && !isLoopback(values.ALPACA_STREAM_URL)) {
     mistakes.push('INGEST_REFUSED_RETRY_MS below 60000 is allowed with the simulator only');
   }
-  const isOrderStreamOn = values.ENABLE_TRADE_UPDATES ?? values.ALPACA_TRADE_STREAM_URL !== undefined;
+  const wantsOrders = values.ENABLE_TRADE_UPDATES ?? values.ALPACA_TRADE_STREAM_URL !== undefined;
+  // An account has one order-event session: of several forwarders the first holds it.
+  const isOrderStreamOn = wantsOrders && settings.shard.index === 0;
   if (isOrderStreamOn && values.ALPACA_TRADE_STREAM_URL === undefined) {
     mistakes.push('ENABLE_TRADE_UPDATES needs ALPACA_TRADE_STREAM_URL');
   }
@@ -249,7 +265,20 @@ export function loadWsConfig(env: NodeJS.ProcessEnv, clockKind: 'system' | 'virt
   }
   if (clockKind === 'virtual') refuseRealFeed(values);
   const pingMs = values.INGEST_PING_MS ?? (clockKind === 'virtual' ? 50 : 1_000);
-  return { ...values, key, secret, symbols, isOrderStreamOn, pingMs, warnings };
+  const { rules: symbolRules, symbols, shard, universe, pairLimit } = settings;
+  return {
+    ...values,
+    key,
+    secret,
+    symbols,
+    symbolRules,
+    shard,
+    universe,
+    pairLimit,
+    isOrderStreamOn,
+    pingMs,
+    warnings,
+  };
 }
 
 const isLoopback = (address: string) => /^(localhost|\[::1\]|127(\.\d+){3})$/.test(new URL(address).hostname);

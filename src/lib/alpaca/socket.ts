@@ -49,6 +49,20 @@ export interface WatchedSocket {
 const MAX_PAUSE_MS = 250;
 const PAUSE_STEP_MS = 1;
 
+/** Sockets of this process that are not closed, by address: the provider counts them. */
+const openSockets = new Map<string, number>();
+
+/** How many sockets this process holds to an address. */
+export function openSocketCount(url: string): number {
+  return openSockets.get(url) ?? 0;
+}
+
+function countSocket(url: string, change: 1 | -1): void {
+  const count = openSocketCount(url) + change;
+  if (count > 0) openSockets.set(url, count);
+  else openSockets.delete(url);
+}
+
 const joined = (data: RawData): Buffer =>
   Buffer.isBuffer(data) ? data : Array.isArray(data) ? Buffer.concat(data) : Buffer.from(data);
 
@@ -61,6 +75,7 @@ export function openSocket(options: WatchedSocketOptions): WatchedSocket {
     maxPayload: 64 * 1024 * 1024,
     handshakeTimeout: options.connectTimeoutMs,
   });
+  countSocket(options.url, 1);
   let ended = false;
   let lastPongMs = machineMs();
   let lastPingMs = machineMs();
@@ -130,6 +145,7 @@ export function openSocket(options: WatchedSocketOptions): WatchedSocket {
     request.destroy();
   });
   socket.on('error', (error) => end({ errorClass: 'connection_lost', detail: error.message }));
+  socket.once('close', () => countSocket(options.url, -1));
   socket.on('close', (code) => {
     closed?.();
     end({ errorClass: 'connection_lost', detail: `closed with code ${code}`, code });
