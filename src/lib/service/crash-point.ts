@@ -13,7 +13,7 @@ export const crashPoints = [
   'feed.before', 'feed.in_transaction', 'feed.committed',
   'reconcile.listed', 'reconcile.order_before', 'reconcile.order_applied', 'reconcile.fills_listed', 'reconcile.done',
   'cancel.before', 'cancel.after', 'cancel.settled', 'leader.acquired',
-  'cycle.before', 'cycle.decided', 'cycle.committed', 'cycle.risk_done', 'cycle.submitted',
+  'cycle.before', 'cycle.decided', 'cycle.in_transaction', 'cycle.committed', 'cycle.risk_done', 'cycle.submitted',
 ] as const; // biome-ignore format: one list
 
 export type CrashPoint = (typeof crashPoints)[number];

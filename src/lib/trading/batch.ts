@@ -99,6 +99,7 @@ export async function commitBatch(batch: BatchInput, ports: CommitPorts): Promis
       const from = batch.cursor.get(name);
       if (from !== to) await tx.cursors.advance(keyOf(parseCursorName(name)), from, to, nowMs);
     }
+    crashPoint('cycle.in_transaction');
     return ids;
   });
   crashPoint('cycle.committed');

@@ -71,7 +71,7 @@ export class RestServer {
       if (!keys.acceptsRequest(request)) throw unauthorized();
       if (!isWithin) throw rateLimited();
       if (!found) throw new BrokerError(405, 40510000, 'method not allowed');
-      outcome = await this.#call(found.route, found.params, url, body);
+      outcome = await this.#call(found.route, found.params, url, body, keys.keyIdOf(request));
     } catch (error) {
       outcome = this.#refusal(error);
     }
@@ -80,9 +80,15 @@ export class RestServer {
   }
 
   /** Runs a route, a POST of an order with its two journal entries around it. */
-  async #call(route: TradingRoute, params: Record<string, string>, url: URL, text: string): Promise<Outcome> {
+  async #call(
+    route: TradingRoute,
+    params: Record<string, string>,
+    url: URL,
+    text: string,
+    keyId: string,
+  ): Promise<Outcome> {
     const isOrder = route.method === 'POST';
-    const request = isOrder ? this.#received(text) : undefined;
+    const request = isOrder ? this.#received(text, keyId) : undefined;
     const outcome = await this.#withFaults(route, url, () => {
       const call = {
         broker: this.#parts.broker,
@@ -107,7 +113,8 @@ export class RestServer {
     return outcome;
   }
 
-  #received(text: string): number {
+  /** Who asked is written down too: the journal alone then shows who submitted what. */
+  #received(text: string, keyId: string): number {
     const { broker, log } = this.#parts;
     const request = broker.state.requests + 1;
     let body: unknown;
@@ -120,6 +127,7 @@ export class RestServer {
     log.append('post_received', broker.engine.settle(), {
       request,
       machine_at: new Date(this.#wall.nowMs()).toISOString(),
+      key_id: keyId,
       client_order_id: typeof id === 'string' ? id : null,
       body,
     });

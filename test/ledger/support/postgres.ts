@@ -28,23 +28,29 @@ export async function startTestPostgres(): Promise<TestPostgres> {
     binaries: preparePostgres(findPostgres(), join(directory, 'binaries')),
     password: randomUUID(),
   });
-  const newDatabase = async () => {
+  const newDatabase = async (template?: string) => {
     const name = `t${randomUUID().replaceAll('-', '')}`;
     const client = new pg.Client({ connectionString: server.dsn });
     await client.connect();
-    await client.query(`create database ${name}`);
+    await client.query(`create database ${name}${template === undefined ? '' : ` template ${template}`}`);
     await client.end();
     const url = new URL(server.dsn);
     url.pathname = `/${name}`;
     return url.toString();
   };
+  // Migrated once; a copy of it takes a tenth of the time.
+  let template: Promise<string> | undefined;
+  const makeTemplate = async () => {
+    const dsn = await newDatabase();
+    await migrate(dsn);
+    return new URL(dsn).pathname.slice(1);
+  };
   return {
     server,
-    newDatabase,
+    newDatabase: () => newDatabase(),
     newLedgerDatabase: async () => {
-      const dsn = await newDatabase();
-      await migrate(dsn);
-      return dsn;
+      template ??= makeTemplate();
+      return newDatabase(await template);
     },
     close: async () => {
       await server.stop();
