@@ -93,6 +93,10 @@ export const nouns: Record<string, Noun> = {
     summary: 'The signal store',
     verbs: {
       disk: verb('How full the store is, why, and what may go', () => import('./clickhouse-disk.ts')),
+      guard: verb(
+        'Daemon: watch the disks of the store, export them, hold entries in an emergency',
+        () => import('./clickhouse-guard.ts'),
+      ),
       coverage: verb('What is stored, and where the session has holes', () => import('./clickhouse-coverage.ts')),
       schema: verb('The live schema against the expected one', () => import('./clickhouse-schema.ts')),
       migrate: verb(

@@ -20,6 +20,8 @@ export interface ConnectOptions {
   /** Ends a wait. */
   signal?: AbortSignal;
   parts?: PartResolver;
+  /** False: an embedded store that is not running is not started, and not waited for. */
+  mayStart?: boolean;
 }
 
 export interface SignalStoreSource {
@@ -97,7 +99,8 @@ class EmbeddedStore {
     const live = findService(this.#options.home, this.#name);
     if (live) return live;
     if (this.#isClosed) throw notThere(this.#name);
-    const { home, signal, parts, env = process.env } = this.#options;
+    const { home, signal, parts, env = process.env, mayStart = true } = this.#options;
+    if (!mayStart) throw notThere(this.#name);
     if (env.TORGHUT_PARENT === 'stdin') {
       return waitForService(home, this.#name, { timeoutMs: this.#timeoutMs, signal });
     }

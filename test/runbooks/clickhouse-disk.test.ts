@@ -3,9 +3,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
+import { adviceIds } from '../../src/lib/signals/disk/advice.ts';
 import { levelExitCode } from '../../src/lib/signals/disk/level.ts';
 import { planPurge, reclaimable } from '../../src/lib/signals/disk/plan.ts';
-import { facts } from '../signals/disk-facts.ts';
+import { everything, oneNode } from '../signals/disk-facts.ts';
 
 const page = readFileSync(join(import.meta.dirname, '../../runbooks/clickhouse-disk.md'), 'utf8');
 const cells = (pattern: RegExp) => [...page.matchAll(pattern)].map(([, ...found]) => found);
@@ -17,22 +18,23 @@ describe('runbooks/clickhouse-disk.md', () => {
   });
 
   test('has the classes of the code, and says rightly which of them --confirm runs', () => {
-    const question = {
-      database: 'torghut',
-      level: 'emergency',
-      freeBytes: 0,
-      totalBytes: 1e6,
-      targetFreeRatio: 0.9,
-    } as const;
-    const { steps } = planPurge(facts, question);
+    const { steps } = planPurge(oneNode(), everything);
     const found = cells(/^\| `(\d)` \| [^|]+ \| ([^|]+) \|/gm);
     expect(found.map(([order]) => Number(order))).toEqual(
-      reclaimable(facts, 'torghut', 'emergency').map(({ class: order }) => order),
+      reclaimable(oneNode(), everything).map(({ class: order }) => order),
     );
     const automatic = new Set(steps.filter(({ is_automatic }) => is_automatic).map(({ class: order }) => order));
     expect(found.filter(([, who]) => who?.includes('--confirm')).map(([order]) => Number(order))).toEqual([
       ...automatic,
     ]);
+  });
+
+  test('has the advice of the code', () => {
+    expect(
+      cells(/^\| `([a-z_]+)` \| [^|]+ \| [^|]+ \|$/gm)
+        .map(([id]) => id as string)
+        .sort(),
+    ).toEqual([...adviceIds].sort());
   });
 
   test('its lines about the store are taken by the commands', async () => {

@@ -1,6 +1,7 @@
-/** Levels of the disk report, and what a plan may name. */
+/** Levels of the disk report, and growth. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { type DiskSample, readSamples, recordSamples, slopePerDay } from '../../src/lib/signals/disk/history.ts';
 import {
   type DiskFigures,
   daysToFull,
@@ -10,9 +11,7 @@ import {
   judgeParts,
   worst,
 } from '../../src/lib/signals/disk/level.ts';
-import { issuedAt, planPurge } from '../../src/lib/signals/disk/plan.ts';
-import { requireFreshPlan } from '../../src/lib/signals/disk/purge.ts';
-import { facts } from './disk-facts.ts';
+import { freshHome } from '../support/torghut.ts';
 
 const GiB = 1024 ** 3;
 const figures = (changes: Partial<DiskFigures> = {}): DiskFigures => ({
@@ -84,53 +83,28 @@ describe('the level', () => {
   });
 });
 
-const plan = (targetFreeRatio: number, level: 'critical' | 'emergency' = 'critical', at = facts) =>
-  planPurge(at, { database: 'torghut', level, freeBytes: 0, totalBytes: 10_000, targetFreeRatio });
-
-describe('the plan', () => {
-  test('goes by class, keeps the last three days, the operator’s and broken parts, and the signal log', () => {
-    const { steps, reaches_target, needed_bytes } = plan(0.99);
-    expect(needed_bytes).toBe(9_900);
-    expect(reaches_target).toBe(false);
-    expect(steps.map(({ class: order, statement }) => `${order} ${statement}`)).toEqual([
-      '1 DROP TABLE system.`query_log_0` SYNC SETTINGS max_table_size_to_drop = 0',
-      '1 TRUNCATE TABLE system.`trace_log` SYNC SETTINGS max_table_size_to_drop = 0',
-      "2 ALTER TABLE `torghut`.`o'x` DROP DETACHED PART 'ignored_all_1\\'1' SETTINGS allow_drop_detached = 1",
-      "2 ALTER TABLE `torghut`.`o'x` DROP DETACHED PART 'clone_all_1\\'1' SETTINGS allow_drop_detached = 1",
-      '4 DROP DATABASE `torghut_sim_a` SYNC',
-      '5 DROP TABLE `torghut`.`ta_signals__replicated_migration_v2` SYNC SETTINGS max_table_size_to_drop = 0',
-      "8 ALTER TABLE `torghut`.`ta_signals` DROP PARTITION ID '20260101' SETTINGS max_partition_size_to_drop = 0",
-      "9 ALTER TABLE `torghut`.`ta_signals` DROP PARTITION ID '20260102' SETTINGS max_partition_size_to_drop = 0",
-      "9 ALTER TABLE `torghut`.`ta_microbars` DROP PARTITION ID '20260101' SETTINGS max_partition_size_to_drop = 0",
-      "9 ALTER TABLE `torghut`.`ta_microbars` DROP PARTITION ID '20260102' SETTINGS max_partition_size_to_drop = 0",
-    ]);
-    expect(steps.filter(({ is_automatic }) => is_automatic).map(({ class: order }) => order)).toEqual([1, 1, 2, 2]);
+describe('the history of the guard', () => {
+  const sample = (at_seconds: number, used_bytes: number, replica = 'a'): DiskSample => ({
+    at_seconds,
+    replica,
+    used_bytes,
   });
 
-  test('takes the query log only in an emergency, stops at the target, and has nothing to do when it is reached', () => {
-    expect(plan(0.99, 'emergency').steps.some(({ what }) => what === 'system.query_log')).toBe(true);
-    expect(plan(0.015).steps).toHaveLength(2);
-    expect(plan(0.015).reaches_target).toBe(true);
-    expect(
-      planPurge(facts, { database: 'torghut', level: 'ok', freeBytes: 9_999, totalBytes: 10_000, targetFreeRatio: 0.3 })
-        .steps,
-    ).toEqual([]);
+  test('is one sample per replica and ten minutes, of the last 48 hours', () => {
+    const home = freshHome();
+    expect(readSamples(home)).toEqual([]);
+    expect(recordSamples(home, [sample(1_000, 1), sample(1_000, 2, 'b')])).toBe(true);
+    expect(recordSamples(home, [sample(1_599, 3)])).toBe(false);
+    expect(recordSamples(home, [sample(1_600, 4), sample(1_599, 9, 'b')])).toBe(true);
+    expect(readSamples(home).map(({ used_bytes }) => used_bytes)).toEqual([1, 2, 4]);
+    recordSamples(home, [sample(174_300, 5)]);
+    expect(readSamples(home).map(({ used_bytes }) => used_bytes)).toEqual([4, 5]);
   });
 
-  test('has an id of its facts and its time: changed facts give another, an old one is refused', () => {
-    const { id } = plan(0.99);
-    expect(plan(0.99).id).toBe(id);
-    expect(plan(0.98).id).not.toBe(id);
-    const grown = { ...facts, logTables: [{ table: 'trace_log', bytes: 101, rows: 1 }] };
-    expect(plan(0.99, 'critical', grown).id).not.toBe(id);
-    expect(issuedAt(id)).toBe(facts.nowSeconds);
-    requireFreshPlan(id, facts.nowSeconds + 600);
-    for (const [text, now] of [
-      [id, facts.nowSeconds + 601],
-      [id, facts.nowSeconds - 60],
-      ['yes', facts.nowSeconds],
-    ] as const) {
-      expect(() => requireFreshPlan(text, now)).toThrow(expect.objectContaining({ code: 'plan_too_old', exitCode: 4 }));
-    }
+  test('gives the slope of a day, and nothing under an hour', () => {
+    const samples = [sample(0, 0), sample(10_000, 10 * GiB), sample(50_000, 20 * GiB), sample(50_000, 7 * GiB, 'b')];
+    expect(slopePerDay(samples, sample(96_400, 10 * GiB + 86_400))).toBe(86_400);
+    expect(slopePerDay(samples, sample(53_599, 30 * GiB, 'b'))).toBeNull();
+    expect(slopePerDay([], sample(1, 1))).toBeNull();
   });
 });

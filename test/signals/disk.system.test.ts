@@ -11,7 +11,7 @@ import { migrateSignalStore } from '../../src/lib/signals/schema.ts';
 import { clientOf, rowsOf, type StoreProcess, startStore } from '../embedded/rig.ts';
 import { freshHome } from '../support/torghut.ts';
 import { runCommand } from './command.ts';
-import { facts } from './disk-facts.ts';
+import { everything, oneNode } from './disk-facts.ts';
 
 const mount = join(freshHome(), 'disk');
 const home = join(mount, 'run');
@@ -107,7 +107,8 @@ describe('torghut clickhouse disk', () => {
 
     const ran = await disk('--target-free', '99%');
     expect(ran).toMatchObject({ code: 12, error: undefined });
-    const { plan, detached } = JSON.parse(ran.stdout);
+    const { plan, nodes } = JSON.parse(ran.stdout);
+    const [{ detached }] = nodes;
     const reasons = detached.map(({ table, reason }: Record<string, string>) => `${table}: ${reason}`);
     expect([...new Set(reasons)]).toEqual(['broken: broken', 'ignored: ignored', 'mine: ']);
     const kinds = plan.steps.map(
@@ -126,7 +127,7 @@ describe('torghut clickhouse disk', () => {
     const result = JSON.parse(done.stdout);
     expect(result).toMatchObject({
       is_verified: true,
-      canary: 'ok',
+      canary: { local: 'ok' },
       freed_bytes: plan.freed_bytes,
       journal_unwritten: 0,
     });
@@ -173,15 +174,8 @@ describe('torghut clickhouse disk', () => {
   });
 
   test('every statement that a plan can name is one for the engine', async () => {
-    const question = {
-      database: 'torghut',
-      level: 'emergency',
-      freeBytes: 0,
-      totalBytes: 1e6,
-      targetFreeRatio: 0.9,
-    } as const;
-    const { steps } = planPurge(facts, question);
-    expect([...new Set(steps.map(({ class: order }) => order))]).toEqual([1, 2, 4, 5, 8, 9]);
+    const { steps } = planPurge(oneNode(), everything);
+    expect([...new Set(steps.map(({ class: order }) => order))]).toEqual([1, 2, 4, 5, 6, 7, 8, 9]);
     for (const { statement } of steps) {
       expect(await queryStore(client, { sql: `EXPLAIN AST ${statement}` })).not.toEqual([]);
     }

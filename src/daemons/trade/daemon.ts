@@ -19,6 +19,7 @@ import { serveEndpoint } from '../../lib/service/http.ts';
 import { createLifecycle, type Lifecycle, runDaemon } from '../../lib/service/lifecycle.ts';
 import { createLogger, type Logger } from '../../lib/service/logging.ts';
 import { backoffMs, sleep } from '../../lib/service/machine.ts';
+import { watchGuard } from '../../lib/signals/disk/guard-watch.ts';
 import { createSignalReader } from '../../lib/signals/reader.ts';
 import { catalogFile } from '../../lib/trading/catalog-file.ts';
 import { catalogKeeper } from '../../lib/trading/catalog-keeper.ts';
@@ -89,6 +90,7 @@ export async function runTradeDaemon(options: TradeDaemonOptions): Promise<numbe
       : undefined;
     if (eventLog) lifecycle.onClose('event log', () => eventLog.close());
     const path = config.TRADING_STRATEGY_CONFIG_PATH;
+    const guard = watchGuard(options.home, config.TRADING_STORE_GUARD_URL, signal);
     const { registry, failures } = await loadStrategies(config.TRADING_STRATEGY_PLUGIN_PATH);
     for (const { file, why } of failures) log.error({ file, why }, 'a strategy plug-in was not loaded');
     const session = {
@@ -98,12 +100,15 @@ export async function runTradeDaemon(options: TradeDaemonOptions): Promise<numbe
       log,
       signal,
       brokerAddress: address,
-      signals: createSignalReader({
-        client: () => signalStore.client(),
-        database: signalStore.database,
-        runId: settings.runId,
-        partitions: config.TORGHUT_PARTITIONS,
-      }),
+      signals: {
+        ...createSignalReader({
+          client: () => signalStore.client(),
+          database: signalStore.database,
+          runId: settings.runId,
+          partitions: config.TORGHUT_PARTITIONS,
+        }),
+        ...guard,
+      },
       eventLog,
       catalog: catalogKeeper(path === undefined ? undefined : catalogFile(path), settings, log, registry),
       drainRequested: drain.signal,

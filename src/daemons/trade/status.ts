@@ -80,6 +80,7 @@ export function statusJson(board: StatusBoard): Record<string, unknown> {
     kill_switch: switches?.killSwitch ?? settings.killSwitch,
     paused: switches?.paused ?? false,
     emergency_stop: switches?.emergencyStop ?? null,
+    store_emergency: switches?.storeEmergency ?? null,
     session: cycle?.session ?? 'unknown',
     session_source: cycle?.sessionSource ?? null,
     cursor: cycle?.cursor ?? {},

@@ -115,6 +115,11 @@ export const tradeVariables = {
     default: 50,
     describe: 'price change since the decision above which it is rejected, basis points',
   },
+  TRADING_STORE_GUARD_URL: {
+    parse: optional(kind.url('http:', 'https:')),
+    default: noText,
+    describe: 'guard of the signal store, whose emergency lets trade only close; default the one of this home',
+  },
   TRADING_STRATEGY_CONFIG_PATH: {
     parse: kind.optionalText,
     default: noText,

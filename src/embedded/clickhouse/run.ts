@@ -8,6 +8,7 @@ import { announceService, homePaths, withdrawService } from '../../lib/service/h
 import { listen } from '../../lib/service/http.ts';
 import { createLifecycle, runDaemon, whenAborted } from '../../lib/service/lifecycle.ts';
 import { createLogger } from '../../lib/service/logging.ts';
+import { keepReserve } from '../../lib/signals/disk/reserve.ts';
 import { keptPassword } from '../credentials.ts';
 import { holdDirectory } from '../holder.ts';
 import { findClickHouseEngine, type PartResolver } from '../parts.ts';
@@ -44,6 +45,8 @@ export async function runEmbeddedClickHouse(options: EmbeddedClickHouseOptions):
     lifecycle.onClose('holder', held.release);
     const engine = await openHeldEngine(addon, join(directory, 'data'));
     if (lifecycle.signal.aborted) return;
+    // Given up by `torghut clickhouse disk` when there is no byte left for the engine's own bookkeeping.
+    keepReserve(options.home);
     const password = keptPassword(join(directory, 'password'));
     const poolThreads = Number(process.env.UV_THREADPOOL_SIZE) || 4;
     const front = createFront({ engine, user: clickHouseUser, password, poolThreads });

@@ -14,6 +14,11 @@ export function machineNs(): bigint {
   return process.hrtime.bigint();
 }
 
+/** Seconds since the epoch by the machine's own clock, for stamps that other programs read (metrics). */
+export function machineEpochSeconds(): number {
+  return Math.floor((performance.timeOrigin + performance.now()) / 1000);
+}
+
 /** Waits machine milliseconds; resolves early (without error) when the signal aborts. */
 export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   if (signal?.aborted) return;

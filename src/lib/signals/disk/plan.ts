@@ -1,23 +1,28 @@
 /**
- * What could be freed, by class, and the recommended steps in the purge order of spec ta 5.4, until the target is reached.
- * Guarantees: every step is one exact statement with its bytes; parts that an operator detached (no reason) and broken ones
- * are never named; the last three days of the signal tables neither; the id names the steps, their bytes and the time of the
- * plan, so a plan that is old or whose facts have changed is refused.
- * Detached `covered-by-broken` parts stay: on a single node they may be the only copy of what the broken part held.
+ * The recommended steps in the purge order of spec ta 5.4 until every replica reaches the target.
+ * Guarantees: every step is one exact statement with its bytes; the id names the steps, the target and the time of the plan, so
+ * a plan that is old or whose facts have changed is refused: another object, other rows in it, another verdict of a guard.
+ * A log table that goes on growing is no change.
  */
 import { createHash } from 'node:crypto';
-import { quoteIdentifier, quoteLiteral } from '../sql-text.ts';
-import type { DiskLevel } from './level.ts';
-import type { StoreFacts } from './probes.ts';
+import { type Candidate, type ClassQuestion, candidatesOf, classNames, type NodeFacts } from './classes.ts';
 
 export interface PlanStep {
   class: number;
   what: string;
   statement: string;
+  /** Where it is run. */
+  replica: string;
+  /** What it frees, on all replicas together. */
   bytes: number;
+  frees: Record<string, number>;
   reversible: string;
-  /** `--confirm` runs it; the others are for a person to judge and run. */
+  /** `--confirm` runs it. */
   is_automatic: boolean;
+  /** Why `--confirm` does not run it; null when it does. */
+  held: string | null;
+  /** What must still be so when it is confirmed. */
+  fact: string;
 }
 
 export interface ReclaimableClass {
@@ -25,14 +30,17 @@ export interface ReclaimableClass {
   name: string;
   bytes: number;
   objects: number;
+  /** Objects that something holds back. */
+  held: number;
 }
 
 export interface DiskPlan {
   id: string;
   target_free_ratio: number;
-  /** Bytes that are missing to the target; 0 when it is reached. */
+  /** Bytes that are missing to the target by replica; 0 where it is reached. */
+  needed: Record<string, number>;
   needed_bytes: number;
-  /** What the steps free. */
+  /** What the steps that `--confirm` runs free. */
   freed_bytes: number;
   reaches_target: boolean;
   steps: PlanStep[];
@@ -40,155 +48,98 @@ export interface DiskPlan {
   notes: string[];
 }
 
-const droppableReasons = new Set(['ignored', 'clone', 'cloned', 'covered']);
-const size = 'SETTINGS max_table_size_to_drop = 0';
-const keptDays = 3;
-
-/** Every class with all its steps, whether they are needed or not. */
-function classesOf(facts: StoreFacts, database: string, level: DiskLevel): { name: string; steps: PlanStep[] }[] {
-  const leftovers = facts.logTables.filter(({ table }) => /_\d+$/.test(table));
-  // The last day of query_log tells what happened: it goes only when nothing else helps.
-  const logs = facts.logTables.filter(
-    ({ table, bytes }) => !/_\d+$/.test(table) && bytes > 0 && (table !== 'query_log' || level === 'emergency'),
-  );
-  const gone = 'no: diagnostics are lost';
-  const logStep = (verb: 'DROP' | 'TRUNCATE') => (log: { table: string; bytes: number }) =>
-    step(
-      1,
-      `system.${log.table}`,
-      `${verb} TABLE system.${quoteIdentifier(log.table)} SYNC ${size}`,
-      log.bytes,
-      gone,
-      true,
-    );
-  const detached = facts.detached
-    .filter(({ reason, table }) => droppableReasons.has(reason) && table !== '')
-    .map((part) =>
-      step(
-        2,
-        `detached ${part.reason} part of ${part.database}.${part.table}`,
-        `ALTER TABLE ${nameOf(part)} DROP DETACHED PART ${quoteLiteral(part.name)} SETTINGS allow_drop_detached = 1`,
-        part.bytes,
-        'no',
-        true,
-      ),
-    );
-  const databases = new Map<string, number>();
-  for (const { database: name, bytes } of facts.tables) {
-    if (/^torghut_(sim|replay)_/.test(name) && name !== database)
-      databases.set(name, (databases.get(name) ?? 0) + bytes);
-  }
-  const dropDatabase = ([name, bytes]: [string, number]) =>
-    step(4, `database ${name}`, `DROP DATABASE ${quoteIdentifier(name)} SYNC`, bytes, 'by a new run of it', false);
-  const shadows = facts.tables.filter(({ table }) => /(__replicated_migration_v2|_kafka_staging)$/.test(table));
-  const dropTable = (table: { database: string; table: string; bytes: number }) =>
-    step(5, `${table.database}.${table.table}`, `DROP TABLE ${nameOf(table)} SYNC ${size}`, table.bytes, 'no', false);
-  const dropPartition = (order: 8 | 9, reversible: string) => (part: StoreFacts['partitions'][number]) =>
-    step(
-      order,
-      `${part.database}.${part.table} of ${part.partition}`,
-      `ALTER TABLE ${nameOf(part)} DROP PARTITION ID ${quoteLiteral(part.partition_id)} SETTINGS max_partition_size_to_drop = 0`,
-      part.bytes,
-      reversible,
-      false,
-    );
-  return [
-    { name: 'system log tables', steps: [...leftovers.map(logStep('DROP')), ...logs.map(logStep('TRUNCATE'))] },
-    { name: 'detached parts that are not needed', steps: detached },
-    { name: 'databases of simulations and replays', steps: [...databases].map(dropDatabase) },
-    { name: 'shadow and staging tables', steps: shadows.map(dropTable) },
-    { name: 'signal partitions past their TTL', steps: facts.expired.map(dropPartition(8, 'no: already expired')) },
-    {
-      name: 'oldest signal partitions',
-      steps: oldest(facts, database).map(dropPartition(9, 'by replay while the log still has that day')),
-    },
-  ];
+export interface NodeSpace {
+  replica: string;
+  freeBytes: number;
+  totalBytes: number;
 }
 
-const classNumbers = [1, 2, 4, 5, 8, 9];
-
-function nameOf({ database, table }: { database: string; table: string }): string {
-  return `${quoteIdentifier(database)}.${quoteIdentifier(table)}`;
+export interface PlanQuestion extends ClassQuestion {
+  targetFreeRatio: number;
+  /** One for each node that answers: its fullest disk. */
+  spaces: readonly NodeSpace[];
+  /** Wall seconds by the server. */
+  issuedSeconds: number;
 }
 
-function step(
-  order: number,
-  what: string,
-  statement: string,
-  bytes: number,
-  reversible: string,
-  isAutomatic: boolean,
-): PlanStep {
-  return { class: order, what, statement, bytes, reversible, is_automatic: isAutomatic };
-}
-
-/** Day by day, signals before bars, never the newest three days that have rows. The signal log is what trade reads: not here. */
-function oldest(facts: StoreFacts, database: string): StoreFacts['partitions'] {
-  const days = facts.partitions.filter(
-    (part) => part.database === database && ['ta_signals', 'ta_microbars'].includes(part.table),
-  );
-  const newest = [...new Set(days.map(({ partition }) => partition))].sort().slice(-keptDays);
-  return days
-    .filter((part) => !newest.includes(part.partition) && !facts.expired.includes(part))
-    .sort((a, b) => b.table.localeCompare(a.table) || (a.partition < b.partition ? -1 : 1));
-}
-
-export function reclaimable(facts: StoreFacts, database: string, level: DiskLevel): ReclaimableClass[] {
-  const found = classesOf(facts, database, level).map(({ name, steps }, i) => ({
-    class: classNumbers[i] as number,
-    name,
-    bytes: sum(steps),
-    objects: steps.length,
-  }));
-  const waiting = {
-    class: 3,
-    name: 'inactive parts (freed by themselves)',
-    bytes: facts.inactive.bytes,
-    objects: facts.inactive.parts,
-  };
-  return [...found, waiting].sort((a, b) => a.class - b.class);
-}
-
-const sum = (steps: readonly PlanStep[]): number => steps.reduce((total, { bytes }) => total + bytes, 0);
-
-/** @param issuedSeconds wall time of the plan by the server */
-export function planPurge(
-  facts: StoreFacts,
-  question: { database: string; level: DiskLevel; freeBytes: number; totalBytes: number; targetFreeRatio: number },
-  issuedSeconds: number = facts.nowSeconds,
-): DiskPlan {
-  const { freeBytes, totalBytes, targetFreeRatio } = question;
-  const needed = Math.max(0, Math.ceil(targetFreeRatio * totalBytes) - freeBytes);
-  const steps: PlanStep[] = [];
-  for (const { steps: candidates } of classesOf(facts, question.database, question.level)) {
-    for (const candidate of candidates) {
-      if (sum(steps) >= needed) break;
-      if (candidate.bytes > 0) steps.push(candidate);
+export function reclaimable(nodes: readonly NodeFacts[], question: ClassQuestion): ReclaimableClass[] {
+  const candidates = candidatesOf(nodes, { ...question, liveDays: true });
+  const inactive = nodes.map(({ facts }) => facts?.inactive ?? { bytes: 0, parts: 0 });
+  return Object.entries(classNames).map(([order, name]) => {
+    const own = candidates.filter((candidate) => candidate.class === Number(order));
+    if (order === '3') {
+      const bytes = sum(inactive.map((each) => each.bytes));
+      return { class: 3, name, bytes, objects: sum(inactive.map(({ parts }) => parts)), held: 0 };
     }
+    const held = own.filter((candidate) => candidate.held !== null).length;
+    return { class: Number(order), name, bytes: sum(own.map(bytesOf)), objects: own.length, held };
+  });
+}
+
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+const bytesOf = ({ frees }: Pick<Candidate, 'frees'>): number => sum(Object.values(frees));
+
+export function planPurge(nodes: readonly NodeFacts[], question: PlanQuestion): DiskPlan {
+  const { targetFreeRatio, spaces, issuedSeconds } = question;
+  const needed = Object.fromEntries(
+    spaces.map(({ replica, freeBytes, totalBytes }) => [
+      replica,
+      Math.max(0, Math.ceil(targetFreeRatio * totalBytes) - freeBytes),
+    ]),
+  );
+  const missing = { ...needed };
+  const steps: PlanStep[] = [];
+  for (const candidate of candidatesOf(nodes, question)) {
+    const helps = Object.entries(candidate.frees).some(([replica, bytes]) => bytes > 0 && (missing[replica] ?? 0) > 0);
+    if (!helps) continue;
+    steps.push({ ...candidate, bytes: bytesOf(candidate), is_automatic: candidate.held === null });
+    // What is held back may never come: the steps behind it are shown as well.
+    if (candidate.held !== null) continue;
+    for (const [replica, bytes] of Object.entries(candidate.frees)) missing[replica] = (missing[replica] ?? 0) - bytes;
   }
-  const freed = sum(steps);
-  const notes: string[] = [];
-  if (needed > 0 && facts.inactive.bytes > 0) notes.push('inactive parts are freed by themselves within 10 minutes');
-  if (freed < needed) notes.push('the steps do not reach the target: grow the volume, or free what is not ClickHouse');
-  if (steps.some(({ class: order }) => order === 9)) {
-    notes.push(
-      'before dropping live days: run `torghut clickhouse coverage` for them and keep its output; growing the volume comes first',
-    );
-  }
-  if (steps.some(({ class: order }) => order === 4)) notes.push('drop a database only when no run uses it any more');
+  const reachesTarget = Object.values(missing).every((bytes) => bytes <= 0);
+  const freed = sum(steps.filter(({ is_automatic }) => is_automatic).map(({ bytes }) => bytes));
   return {
     id: planId(steps, targetFreeRatio, issuedSeconds),
     target_free_ratio: targetFreeRatio,
-    needed_bytes: needed,
+    needed,
+    needed_bytes: sum(Object.values(needed)),
     freed_bytes: freed,
-    reaches_target: freed >= needed,
+    reaches_target: reachesTarget,
     steps,
-    notes,
+    notes: notesOf(nodes, question, steps, needed, reachesTarget),
   };
 }
 
+function notesOf(
+  nodes: readonly NodeFacts[],
+  question: PlanQuestion,
+  steps: readonly PlanStep[],
+  needed: Record<string, number>,
+  reachesTarget: boolean,
+): string[] {
+  const notes: string[] = [];
+  const isNeeded = Object.values(needed).some((bytes) => bytes > 0);
+  if (isNeeded && nodes.some(({ facts }) => (facts?.inactive.bytes ?? 0) > 0)) {
+    notes.push('class 3: inactive parts are freed by themselves within 10 minutes');
+  }
+  if (isNeeded && !reachesTarget) {
+    notes.push('class 10: the steps do not reach the target; grow the volume, or free what is not ClickHouse');
+    if (!question.liveDays) notes.push('class 9 (days that are not expired) is planned only with --live-days');
+  }
+  if (steps.some((step) => step.class === 9)) {
+    notes.push(
+      'what is stored of the live days is written to the journal before they are dropped; growing the volume comes first',
+    );
+  }
+  for (const { replica, facts } of nodes)
+    if (!facts) notes.push(`replica ${replica} does not answer: nothing is planned there`);
+  return notes;
+}
+
 function planId(steps: readonly PlanStep[], target: number, issuedSeconds: number): string {
-  const facts = JSON.stringify([steps, target, issuedSeconds]);
+  const rests = steps.map(({ statement, replica, fact, held }) => [statement, replica, fact, held === null]);
+  const facts = JSON.stringify([rests, target, issuedSeconds]);
   return `${createHash('sha256').update(facts).digest('hex').slice(0, 12)}-${issuedSeconds.toString(36)}`;
 }
 

@@ -1,51 +1,11 @@
 /**
  * What one ClickHouse node says about its disks and what lies on them (spec ta 5.3). Read-only; works on a full disk, where the
- * engine still answers reads. 64-bit numbers come as text and are held as numbers: bytes stay far below 2^53.
+ * engine still answers reads.
  */
 import type { ClickHouseClient } from '@clickhouse/client';
 import { z } from 'zod';
-import { readRecord } from '../schema.ts';
-
-const bytes = z.coerce.number().nonnegative();
-const count = z.coerce.number().int().nonnegative();
-
-const schemas = {
-  disks: z.object({
-    name: z.string(),
-    path: z.string(),
-    free_bytes: bytes,
-    total_bytes: bytes,
-    unreserved_bytes: bytes,
-  }),
-  tables: z.object({
-    database: z.string(),
-    table: z.string(),
-    bytes,
-    rows: count,
-    parts: count,
-    min_partition: z.string(),
-    max_partition: z.string(),
-  }),
-  partitions: z.object({
-    database: z.string(),
-    table: z.string(),
-    partition: z.string(),
-    partition_id: z.string(),
-    bytes,
-    rows: count,
-    parts: count,
-  }),
-  inactive: z.object({ bytes, parts: count }),
-  detached: z.object({ database: z.string(), table: z.string(), name: z.string(), reason: z.string(), bytes }),
-  merges: z.object({ database: z.string(), table: z.string(), elapsed_seconds: bytes, progress: bytes, bytes }),
-  mutations: z.object({ database: z.string(), table: z.string(), mutation_id: z.string(), parts_to_do: count }),
-  logTables: z.object({ table: z.string(), bytes, rows: count }),
-  growth: z.object({ now_seconds: count, bytes_24h: bytes, history_seconds: count }),
-  replicas: z.object({ tables: count }),
-  hasTable: z.object({ n: count }),
-};
-
-type Rows<K extends keyof typeof schemas> = z.infer<(typeof schemas)[K]>[];
+import { describeError } from '../../service/errors.ts';
+import { questions, type Rows, shapes } from './probe-queries.ts';
 
 export interface StoreFacts {
   /** Wall seconds by the server. */
@@ -53,6 +13,12 @@ export interface StoreFacts {
   disks: Rows<'disks'>;
   tables: Rows<'tables'>;
   partitions: Rows<'partitions'>;
+  /** Names of replicated tables, `database.table`: dropping their partition frees space on every replica. */
+  replicated: string[];
+  /** Databases of simulations and replays with the run that is recorded in them. */
+  runDatabases: { database: string; runId: string | null }[];
+  /** Statements that run now, for what is in use. */
+  busy: string[];
   inactive: { bytes: number; parts: number };
   detached: Rows<'detached'>;
   merges: Rows<'merges'>;
@@ -63,46 +29,43 @@ export interface StoreFacts {
   expired: Rows<'partitions'>;
   ttlDays: number | null;
   growth: { bytes_24h: number; history_seconds: number };
-  replicatedTables: number;
-  /** The server keeps a log of its parts. */
-  hasPartLog: boolean;
+  /** Refused writes of the last ten minutes: no space (75, 243), read only (242), too many parts (252). */
+  errors: Rows<'errors'>;
+  replicas: Rows<'replicas'>;
+  /** Why the keeper did not answer; null when it did, undefined where there is none. */
+  keeperError: string | null | undefined;
+  /** Null where the server keeps no log of its parts. */
+  partLog: { new_parts_1h: number; median_rows: number } | null;
+  freshness: Freshness[];
 }
 
-const partitionColumns = `database, table, partition, partition_id, sum(bytes_on_disk) AS bytes, sum(rows) AS rows, count() AS parts`;
-const queries: Record<keyof typeof schemas, string> = {
-  disks:
-    'SELECT name, path, free_space AS free_bytes, total_space AS total_bytes, unreserved_space AS unreserved_bytes FROM system.disks ORDER BY name',
-  tables: `SELECT database, table, sum(bytes_on_disk) AS bytes, sum(rows) AS rows, count() AS parts,
-  min(partition) AS min_partition, max(partition) AS max_partition
-FROM system.parts WHERE active GROUP BY database, table ORDER BY bytes DESC, database, table`,
-  partitions: `SELECT ${partitionColumns} FROM system.parts WHERE active
-GROUP BY database, table, partition, partition_id ORDER BY bytes DESC, database, table, partition`,
-  inactive: 'SELECT sum(bytes_on_disk) AS bytes, count() AS parts FROM system.parts WHERE NOT active',
-  detached: `SELECT database, table, name, ifNull(reason, '') AS reason, bytes_on_disk AS bytes FROM system.detached_parts
-ORDER BY database, table, name`,
-  merges: `SELECT database, table, elapsed AS elapsed_seconds, progress, total_size_bytes_compressed AS bytes FROM system.merges`,
-  mutations: 'SELECT database, table, mutation_id, parts_to_do FROM system.mutations WHERE NOT is_done',
-  logTables: `SELECT name AS table, ifNull(total_bytes, 0) AS bytes, ifNull(total_rows, 0) AS rows FROM system.tables
-WHERE database = 'system' AND match(name, '_log(_[0-9]+)?$') AND engine LIKE '%MergeTree' ORDER BY name`,
-  // What came within a day, and how long there has been anything: a merge writes its parts anew, so this is an upper bound.
-  growth: `SELECT toUnixTimestamp(now()) AS now_seconds,
-  (SELECT sumIf(bytes_on_disk, modification_time > now() - 86400) FROM system.parts WHERE active) AS bytes_24h,
-  greatest(0, dateDiff('second', (SELECT min(metadata_modification_time) FROM system.tables
-    WHERE (database, name) IN (SELECT database, table FROM system.parts WHERE active)), now())) AS history_seconds`,
-  replicas: 'SELECT count() AS tables FROM system.replicas',
-  hasTable: "SELECT count() AS n FROM system.tables WHERE database = 'system' AND name = 'part_log'",
-};
+export interface Freshness {
+  table: 'ta_signals' | 'ta_microbars';
+  /** Market seconds of the newest row; null while the table is empty or missing. */
+  newestSeconds: number | null;
+  /** `low_memory`: from the parts' metadata, because the rows could not be asked. */
+  mode: 'precise' | 'low_memory';
+}
+
+export type FreshnessMode = 'auto' | 'precise' | 'low_memory';
+
+const recordSchema = z.object({ run_id: z.string(), ttl_days: z.number().nullable().catch(null) });
 
 /** @throws errors of the client as they are */
-export async function probeStore(client: ClickHouseClient, database: string): Promise<StoreFacts> {
-  const ask = async <K extends keyof typeof schemas>(name: K): Promise<Rows<K>> => {
-    const result = await client.query({ query: queries[name], format: 'JSONEachRow' });
-    return z.array(schemas[name]).parse(await result.json()) as Rows<K>;
+export async function probeStore(
+  client: ClickHouseClient,
+  database: string,
+  freshnessMode: FreshnessMode = 'auto',
+): Promise<StoreFacts> {
+  const ask = async <K extends keyof typeof questions>(name: K): Promise<Rows<K>> => {
+    const result = await client.query({ query: questions[name], query_params: { database }, format: 'JSONEachRow' });
+    return z.array(shapes[name]).parse(await result.json()) as Rows<K>;
   };
-  const [disks, tables, partitions, detached, merges, mutations, logTables] = await Promise.all([
+  const [disks, tables, partitions, engines, detached, merges, mutations, logTables] = await Promise.all([
     ask('disks'),
     ask('tables'),
     ask('partitions'),
+    ask('engines'),
     ask('detached'),
     ask('merges'),
     ask('mutations'),
@@ -110,33 +73,97 @@ export async function probeStore(client: ClickHouseClient, database: string): Pr
   ]);
   const [inactive] = await ask('inactive');
   const [growth] = await ask('growth');
-  const [replicas] = await ask('replicas');
-  const [partLog] = await ask('hasTable');
-  const ttlDays = (await readRecord(client, database))?.ttl_days ?? null;
-  const nowSeconds = growth?.now_seconds ?? 0;
-  const oldest = new Date((nowSeconds - (ttlDays ?? 0) * 86_400) * 1000).toISOString().slice(0, 10);
-  const expired = partitions.filter(
-    (part) =>
-      ttlDays !== null &&
-      part.database === database &&
-      part.table.startsWith('ta_') &&
-      /^\d{4}-\d{2}-\d{2}$/.test(part.partition) &&
-      part.partition < oldest,
-  );
+  const replicas = await ask('replicas');
+  const optional = (await ask('systemTables')).map(({ name }) => name);
+  const [partLog] = optional.includes('part_log') ? await ask('partLog') : [];
+  const [record] = await ask('record');
+  const ttlDays = recordOf(record?.comment ?? '')?.ttl_days ?? null;
+  const isSignalPartition = (part: Rows<'partitions'>[number]) =>
+    part.database === database && part.table.startsWith('ta_');
   return {
-    nowSeconds,
+    nowSeconds: growth?.now_seconds ?? 0,
     disks,
     tables,
     partitions,
+    replicated: engines
+      .filter(({ engine }) => engine.startsWith('Replicated'))
+      .map(({ database: of, table }) => `${of}.${table}`),
+    runDatabases: (await ask('databases')).map(({ database: name, run_comment: comment }) => ({
+      database: name,
+      runId: recordOf(comment)?.run_id ?? null,
+    })),
+    busy: (await ask('busy')).map(({ query }) => query),
     inactive: { bytes: inactive?.bytes ?? 0, parts: inactive?.parts ?? 0 },
     detached,
     merges,
     mutations,
     logTables,
-    expired: expired.sort((a, b) => (a.partition < b.partition ? -1 : 1)),
+    expired: partitions
+      .filter((part) => ttlDays !== null && isSignalPartition(part) && (part.age_days ?? 0) > ttlDays)
+      .sort((a, b) => (a.partition < b.partition ? -1 : 1)),
     ttlDays,
     growth: { bytes_24h: growth?.bytes_24h ?? 0, history_seconds: growth?.history_seconds ?? 0 },
-    replicatedTables: replicas?.tables ?? 0,
-    hasPartLog: (partLog?.n ?? 0) > 0,
+    errors: await ask('errors'),
+    replicas,
+    keeperError:
+      replicas.length > 0 || optional.includes('zookeeper')
+        ? await keeperError(client, replicas.length > 0)
+        : undefined,
+    partLog: partLog ?? null,
+    freshness: await Promise.all(
+      (['ta_signals', 'ta_microbars'] as const).map((table) => freshnessOf(client, database, table, freshnessMode)),
+    ),
   };
+}
+
+/** The record of run and TTL in the comment of torghut_run (schema.ts); undefined where there is none of ours. */
+function recordOf(comment: string): z.infer<typeof recordSchema> | undefined {
+  try {
+    return recordSchema.parse(JSON.parse(comment));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Null when the keeper answers. A configured keeper that no table uses is of no interest. */
+async function keeperError(client: ClickHouseClient, isUsed: boolean): Promise<string | null | undefined> {
+  if (!isUsed) return undefined;
+  try {
+    const result = await client.query({
+      query: "SELECT count() FROM system.zookeeper WHERE path = '/'",
+      format: 'JSONEachRow',
+    });
+    await result.json();
+    return null;
+  } catch (error) {
+    return describeError(error).slice(0, 200);
+  }
+}
+
+/** Newest row; from the parts' metadata when the rows cannot be read (out of memory, too slow). */
+export async function freshnessOf(
+  client: ClickHouseClient,
+  database: string,
+  table: Freshness['table'],
+  mode: FreshnessMode,
+): Promise<Freshness> {
+  const name = table === 'ta_microbars' ? 'window_end' : 'event_ts';
+  const ask = async (query: string): Promise<number | null> => {
+    const result = await client.query({ query, query_params: { database, table }, format: 'JSONEachRow' });
+    const [row] = z.array(z.object({ newest: z.coerce.number() })).parse(await result.json());
+    return row && row.newest > 0 ? row.newest : null;
+  };
+  if (mode !== 'low_memory') {
+    try {
+      // No such table is no reason to look elsewhere: there are no parts either, and the answer is null below.
+      const newest = await ask(`SELECT toUnixTimestamp(max(${name})) AS newest FROM ${database}.${table}`);
+      return { table, newestSeconds: newest, mode: 'precise' };
+    } catch (error) {
+      if (mode === 'precise') throw error;
+    }
+  }
+  const newest = await ask(
+    'SELECT toUnixTimestamp(max(max_time)) AS newest FROM system.parts WHERE active AND database = {database:String} AND table = {table:String}',
+  );
+  return { table, newestSeconds: newest, mode: 'low_memory' };
 }
