@@ -49,7 +49,10 @@ const rooms = [
     room: 'src/commands/',
     may: ['src/commands/', 'src/daemons/', 'src/embedded/', 'src/simulator/', 'src/lib/', 'npm:', 'node:'],
   },
-  { room: 'src/cli.ts', may: ['src/commands/table.ts', 'src/commands/configure.ts', 'src/lib/service/', 'npm:commander'] },
+  {
+    room: 'src/cli.ts',
+    may: ['src/commands/table.ts', 'src/commands/configure.ts', 'src/lib/service/', 'npm:commander'],
+  },
 ];
 
 const importPattern = /(?:\bfrom\s+|\bimport\s+|\bimport\s*\(\s*)(['"])([^'"]+)\1/g;
