@@ -37,6 +37,10 @@ export class CompatBranch implements IndicatorBranch {
     this.kept = Math.max(this.volBars + 5, Math.ceil(settings.vwapWindowSeconds / windowSeconds) + 60);
   }
 
+  get lastEnd(): number {
+    return this.bars.at(-1)?.end ?? Number.NEGATIVE_INFINITY;
+  }
+
   rewind(fromEnd: number): void {
     while ((this.bars.at(-1)?.end ?? Number.NEGATIVE_INFINITY) >= fromEnd) this.bars.pop();
   }

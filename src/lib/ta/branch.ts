@@ -17,6 +17,8 @@ import { addToSum, carry, differenceOfSums } from './sums.ts';
 export interface IndicatorBranch {
   /** Bars that end at or before this never come back; the owner moves it ahead. */
   rewindFloor: number;
+  /** End of the newest bar; -Infinity without one. */
+  readonly lastEnd: number;
   /** Takes back every bar that ends at or after the second. */
   rewind(fromEnd: number): void;
   /** @param notional Σ price × size of the trades behind `volume` */
@@ -90,6 +92,10 @@ export class DefaultBranch implements IndicatorBranch {
 
   private at(bar: number, field: number): number {
     return this.rows[(bar & this.mask) * ROW + field] as number;
+  }
+
+  get lastEnd(): number {
+    return this.tail > this.head ? this.at(this.tail - 1, END) : Number.NEGATIVE_INFINITY;
   }
 
   rewind(fromEnd: number): void {

@@ -13,6 +13,14 @@ function compareOutputs(a: TaOutput, b: TaOutput): number {
   return a.end - b.end || (a.symbol < b.symbol ? -1 : a.symbol > b.symbol ? 1 : 0);
 }
 
+/**
+ * A symbol without an event for so long is forgotten, market seconds (seven days: longer than any weekend with holidays). What
+ * it begins with after that is a new state, whether it was swept out by then or not: outputs do not depend on the sweep.
+ */
+export const silentLimitSeconds = 7 * 86_400;
+/** How often silent symbols are swept out, market seconds. */
+const SWEEP_SECONDS = 3_600;
+
 /** A symbol's state as `snapshot` gives it. */
 export interface SymbolSnapshot {
   symbol: string;
@@ -30,9 +38,13 @@ export class TaEngine {
   private readonly turn: Instant = { sec: Number.NEGATIVE_INFINITY, nano: 0 };
   /** Symbols that a later second will give something out for. */
   private pending = new Set<SymbolEngine>();
+  private sweptAt = Number.NEGATIVE_INFINITY;
+  private readonly onEvict: (symbol: string) => void;
 
-  constructor(settings: TaSettings) {
+  /** @param onEvict told of every symbol that is forgotten because it was silent: its stored snapshot has no more use */
+  constructor(settings: TaSettings, onEvict: (symbol: string) => void = () => undefined) {
     this.settings = settings;
+    this.onEvict = onEvict;
   }
 
   /** Applies one event in merged order. Outputs of one second come by (window end, symbol). */
@@ -40,7 +52,7 @@ export class TaEngine {
     // A minute bar is stamped with its start and says nothing about time having passed.
     this.observe(event.sec, event.nano, emit);
     let engine = this.symbols.get(event.symbol);
-    if (engine === undefined) {
+    if (engine === undefined || this.isSilent(engine)) {
       engine = new SymbolEngine(event.symbol, this.settings, this.counters);
       this.symbols.set(event.symbol, engine);
     }
@@ -72,7 +84,11 @@ export class TaEngine {
     this.newest.nano = nano;
     if (compareInstants(sec, nano, this.turn.sec, this.turn.nano) <= 0) return;
     this.passSecond();
-    if (this.pending.size === 0) return;
+    if (this.pending.size > 0) this.advancePending(emit);
+    this.sweep();
+  }
+
+  private advancePending(emit: Emit): void {
     if (this.pending.size === 1) {
       for (const engine of this.pending) this.advance(engine, emit);
       return;
@@ -92,6 +108,21 @@ export class TaEngine {
     // Final is `n` for watermarks in (n, n + 1].
     this.turn.sec = this.final + 1 + Math.floor(maxOutOfOrderMs / 1_000);
     this.turn.nano = (maxOutOfOrderMs % 1_000) * 1_000_000;
+  }
+
+  /** Was it at rest for so long that nothing of it may be used any more? */
+  private isSilent(engine: SymbolEngine): boolean {
+    return this.final - engine.newestHeld > silentLimitSeconds && !engine.isPending;
+  }
+
+  private sweep(): void {
+    if (this.final - this.sweptAt < SWEEP_SECONDS) return;
+    this.sweptAt = this.final;
+    for (const [symbol, engine] of this.symbols) {
+      if (!this.isSilent(engine)) continue;
+      this.symbols.delete(symbol);
+      this.onEvict(symbol);
+    }
   }
 
   private advance(engine: SymbolEngine, emit: Emit): void {

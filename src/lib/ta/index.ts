@@ -1,7 +1,7 @@
 /** The pure technical-analysis core: everything a host (the Node runner, Flink, a bench, a test) may use. */
 
 export { SnapshotError } from './bytes.ts';
-export { type SymbolSnapshot, TaEngine } from './engine.ts';
+export { type SymbolSnapshot, silentLimitSeconds, TaEngine } from './engine.ts';
 export { decodeEnvelope, decodeProviderMessage, IGNORED } from './envelope.ts';
 export type * from './events.ts';
 export { defaultSettings, settingsOf } from './events.ts';

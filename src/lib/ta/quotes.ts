@@ -29,6 +29,11 @@ export function bucketOf(sec: number, nano: number): number {
 export class QuoteBuffer {
   private held: HeldQuote[] = [];
 
+  /** The newest second that has a quote; it is never forgotten. */
+  get newest(): number {
+    return this.held[this.held.length - 1]?.bucket ?? Number.NEGATIVE_INFINITY;
+  }
+
   /** Takes a quote. @returns true when it became the last one of its second */
   add(event: QuoteEvent): boolean {
     const bucket = bucketOf(event.sec, event.nano);

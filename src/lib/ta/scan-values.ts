@@ -17,7 +17,10 @@ const CLOSE = 125;
 const letters = Array.from({ length: 128 }, (_, code) => String.fromCharCode(code));
 
 /** The bytes that records lie in. */
-export const source = { bytes: new Uint8Array(0), view: new DataView(new ArrayBuffer(0)) };
+export const source: { bytes: Uint8Array; view: DataView } = {
+  bytes: new Uint8Array(0),
+  view: new DataView(new ArrayBuffer(0)),
+};
 let viewed: ArrayBufferLike = source.bytes.buffer;
 
 /** Looks at the buffer of a record. */

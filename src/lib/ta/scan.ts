@@ -10,8 +10,8 @@ import {
   expect,
   instantAt,
   isSameText,
-  learnLiteral,
   type Literal,
+  learnLiteral,
   listAt,
   literalOf,
   newStamp,
@@ -162,12 +162,7 @@ export function scanEnvelope(record: Uint8Array): Decoded | undefined {
   const { bytes, view } = source;
   const start = record.byteOffset;
   const end = start + length;
-  const tsFrom = expect(
-    view,
-    stampEnd(bytes, view, expect(view, start, HEAD, end), end, lastIngest),
-    EVENT_TS,
-    end,
-  );
+  const tsFrom = expect(view, stampEnd(bytes, view, expect(view, start, HEAD, end), end, lastIngest), EVENT_TS, end);
   const tsTo = stampEnd(bytes, view, tsFrom, end, lastEvent);
   let isTrade = true;
   let symbolFrom = expect(view, tsTo, middles.trades, end);

@@ -156,6 +156,13 @@ export class SymbolEngine {
     return window;
   }
 
+  /** The newest market second of anything that it holds; the same whether it was restored or not. */
+  get newestHeld(): number {
+    const window = this.windows.at(-1)?.end ?? Number.NEGATIVE_INFINITY;
+    const minute = this.minutes.held.at(-1)?.end ?? this.minutes.floor;
+    return Math.max(window, this.quotes.newest, this.seconds.lastEnd, minute);
+  }
+
   /** Has anything that a later second will give out? */
   get isPending(): boolean {
     return (
