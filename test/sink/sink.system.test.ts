@@ -267,6 +267,26 @@ describe('the sink', () => {
     await expectTablesEqualTopics(client, given);
   });
 
+  test('a store below its reserve of free space is left alone, and written by itself when there is space', async () => {
+    const given = await rig();
+    const { client } = await openStore(given.home);
+    await given.fill(0, 10);
+    const sink = startSink(given.home, { TA_SINK_MIN_FREE_BYTES: String(2 ** 50) });
+    const opened = await until('the circuit opens', async () => {
+      const status = await statusOf(given.home);
+      return status?.circuit === 'open' ? status : undefined;
+    });
+    expect(opened.error).toContain('store_nearly_full');
+    expect(await rowsOf(client, 'SELECT count() AS n FROM ta_microbars')).toEqual([{ n: 0 }]);
+    const live = findService(given.home, 'sink');
+    expect(await (await fetch(`${live?.url}/metrics`)).text()).toMatch(/^torghut_sink_circuit_open 1$/m);
+    sink.child.kill('SIGKILL');
+    await sink.ended;
+    startSink(given.home, { TA_SINK_MIN_FREE_BYTES: '1' });
+    await caughtUp(given);
+    await expectTablesEqualTopics(client, given);
+  });
+
   test('rows of another run are refused with exit 4, and nothing of them is stored', async () => {
     const given = await rig();
     const { client } = await openStore(given.home);

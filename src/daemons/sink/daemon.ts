@@ -66,6 +66,7 @@ async function main(
     signal: lifecycle.signal,
     logger,
   });
+  const { TA_SINK_MIN_FREE_RATIO: minFreeRatio, TA_SINK_MIN_FREE_BYTES: minFreeBytes } = values;
   const sink = new Sink({
     gate,
     log,
@@ -80,6 +81,10 @@ async function main(
     signalsTopic: names.taSignals,
     batchRows: values.TA_CLICKHOUSE_BATCH_SIZE,
     flushMs: values.TA_CLICKHOUSE_FLUSH_MS,
+    space: {
+      ...(minFreeRatio === undefined ? {} : { minFreeRatio }),
+      ...(minFreeBytes === undefined ? {} : { minFreeBytes }),
+    },
   });
   const endpoint = await serveEndpoint(
     {

@@ -20,6 +20,7 @@ import { createSignalWriter, type SignalWriter } from '../../lib/signals/writer.
 import type { PartControl, PauseGate } from '../ta/control.ts';
 import { Assignment, holdsRow } from './assignment.ts';
 import { StoreCircuit } from './circuit.ts';
+import { embeddedLimits, type SpaceLimits, SpaceWatch, serverLimits } from './space.ts';
 import { batchBytes } from './variables.ts';
 
 export interface SinkOptions {
@@ -35,6 +36,8 @@ export interface SinkOptions {
   signalsTopic: string;
   batchRows: number;
   flushMs: number;
+  /** What stays free on the store's disk; the usual for a server or the embedded engine by default. */
+  space?: Partial<SpaceLimits>;
   registry?: Registry;
   /** What the operator told the sink; without it nothing pauses it. */
   gate?: PauseGate;
@@ -57,6 +60,7 @@ export class Sink {
   readonly #assignment: Assignment;
   readonly #circuit: StoreCircuit;
   readonly #writer: SignalWriter;
+  readonly #space: SpaceWatch;
   #rows: StoreRow[] = [];
   #bytes = 0;
   #since = 0;
@@ -86,6 +90,10 @@ export class Sink {
       database: store.database,
       isCluster: !store.isEmbedded,
     });
+    this.#space = new SpaceWatch(() => store.client(), {
+      ...(store.isEmbedded ? embeddedLimits : serverLimits),
+      ...options.space,
+    });
     const registers = [options.registry ?? new Registry()];
     this.#rowsTotal = new Counter({
       name: 'torghut_sink_rows_total',
@@ -100,6 +108,15 @@ export class Sink {
       registers,
       collect() {
         this.set(circuit.state === 'closed' ? 0 : 1);
+      },
+    });
+    const space = this.#space;
+    new Gauge({
+      name: 'torghut_sink_store_free_bytes',
+      help: 'Free bytes of the fullest disk of ClickHouse at the newest look',
+      registers,
+      collect() {
+        if (space.freeBytes !== undefined) this.set(space.freeBytes);
       },
     });
   }
@@ -215,7 +232,10 @@ export class Sink {
   async #flush(reader: LogReader, ended: AbortSignal): Promise<void> {
     const positions = reader.positions();
     const rows = this.#rows;
-    const write = () => this.#writer.write(rows, this.#options.clock.nowMs());
+    const write = async () => {
+      await this.#space.demand();
+      await this.#writer.write(rows, this.#options.clock.nowMs());
+    };
     const isStored = rows.length === 0 || (await this.#circuit.run(write, ended));
     if (!isStored) return this.#drop(reader);
     this.#rows = [];

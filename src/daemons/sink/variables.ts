@@ -53,6 +53,18 @@ export const sinkVariables = {
     default: true,
     describe: 'Make or migrate the tables at start; false: only check them',
   } satisfies Variable<boolean>,
+  TA_SINK_MIN_FREE_RATIO: {
+    parse: optional(kind.number(0, 0.9)),
+    default: undefined,
+    describe:
+      'Share of the store’s disk below which nothing is written; unset: 0.08 on a server, none on the embedded engine',
+  } satisfies Variable<number | undefined>,
+  TA_SINK_MIN_FREE_BYTES: {
+    parse: optional(kind.integer(0)),
+    default: undefined,
+    describe:
+      'Free bytes of the store’s disk below which nothing is written; unset: 2 GiB on a server, 24 MiB on the embedded engine',
+  } satisfies Variable<number | undefined>,
   TA_SINK_HTTP_PORT: {
     parse: kind.integer(0, 65_535),
     default: 0,

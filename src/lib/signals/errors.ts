@@ -10,7 +10,8 @@ import { codeOf, describeError, exitCode, TorghutError, unreachableError } from 
  */
 export type StoreErrorKind = 'retry' | 'halt' | 'fatal';
 
-const haltCodes = new Set(['243', '75']);
+/** No space left, as the engine says it, and as the sink itself does a little before. */
+const haltCodes = new Set(['243', '75', 'store_nearly_full']);
 /** Table or database gone, wrong password, and everything that says the row does not fit the table. */
 const fatalCodes = new Set('6 8 10 16 26 27 41 44 47 50 53 60 62 70 72 81 115 117 386 516'.split(' '));
 
