@@ -2,11 +2,14 @@
  * ws on a real broker that goes away: it goes on reading into its spool, survives in the process, and what it drains is the raw
  * file, once each. One broker for the whole file.
  */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type KafkaServer, startKafka } from '../support/kafka-server.ts';
-import { expectWhole } from './kafka-verdict.ts';
+import { counter, expectWhole } from './kafka-verdict.ts';
 import { Rig, readRaw } from './rig.ts';
 
 const folder = process.env.TORGHUT_DATA;
@@ -17,9 +20,19 @@ const startNs = BigInt(Date.parse('2013-10-08T13:30:00Z')) * 1_000_000n;
 let kafka: KafkaServer;
 let rig: Rig | undefined;
 let count = 0;
+let isDown = false;
+const killBroker = async () => {
+  isDown = true;
+  await kafka.kill();
+};
+const restartBroker = async () => {
+  await kafka.restart();
+  isDown = false;
+};
 afterEach(async () => {
   await rig?.close();
   rig = undefined;
+  if (isDown) await restartBroker();
 });
 
 const newRig = (options: Partial<ConstructorParameters<typeof Rig>[0]> = {}) => {
@@ -52,11 +65,11 @@ describe.skipIf(!folder)('a broker that goes away (needs TORGHUT_DATA)', () => {
     const pid = of.pid('ws');
     of.run();
     await of.untilMarket(startNs + 20n * second);
-    await kafka.kill();
+    await killBroker();
     const before = await of.wsStatus();
     await delay(5_000);
     const during = await of.wsStatus();
-    await kafka.restart();
+    await restartBroker();
     await of.untilMarket(startNs + 125n * second);
     await expectWhole(of, { raw: readRaw(smoke) });
     expect(of.wsEnds).toEqual([]);
@@ -66,4 +79,104 @@ describe.skipIf(!folder)('a broker that goes away (needs TORGHUT_DATA)', () => {
     expect(during?.spooled_bytes ?? 0).toBeGreaterThan(0);
     expect(of.stderr.ws).toContain('by a new transaction');
   });
+
+  test('kill -9 of ws while its broker is away: the next one goes on with the spool', async () => {
+    const of = newRig({ speed: 10 });
+    await of.startSimulator();
+    of.startWs();
+    await of.until('ready', ({ state, gaps }) => state === 'ready' && gaps.open === 0);
+    of.run();
+    await of.untilMarket(startNs + 20n * second);
+    await killBroker();
+    await of.until('spooled', ({ spooled_bytes }) => spooled_bytes > 400_000);
+    await of.kill('ws');
+    await restartBroker();
+    of.startWs();
+    await of.untilMarket(startNs + 125n * second);
+    await expectWhole(of, { raw: readRaw(smoke) });
+    expect(of.stderr.ws).toContain('taken over from its spool');
+    // Most of what waited came from the spool and not from REST.
+    const records = [...(await of.records('quotes')), ...(await of.records('trades'))];
+    const sources = records.map(({ value }) => (JSON.parse(String(value)) as { source: string }).source);
+    expect(sources.filter((source) => source === 'ws').length).toBeGreaterThan(sources.length / 2);
+  });
+
+  test('a spool over its bound, and a disk that is full: quotes go first, each is counted, and all come back', async () => {
+    for (const kind of ['bound', 'disk'] as const) {
+      const disk = kind === 'disk' ? smallDisk('256k') : undefined;
+      const of = newRig({
+        speed: 15,
+        env: {
+          INGEST_QUEUE_BYTES: '65536',
+          ...(disk ? { INGEST_SPOOL_DIR: join(disk.path, 'spool') } : { INGEST_SPOOL_BYTES: '200000' }),
+        },
+      });
+      try {
+        await of.startSimulator();
+        of.startWs();
+        await of.until('ready', ({ state, gaps }) => state === 'ready' && gaps.open === 0);
+        of.run();
+        await of.untilMarket(startNs + 5n * second);
+        await killBroker();
+        await of.untilMarket(startNs + 80n * second);
+        await restartBroker();
+        await of.untilMarket(startNs + 125n * second);
+        await expectWhole(of, { raw: readRaw(smoke) });
+        const metrics = await of.metrics();
+        const shed = (channel: string) => counter(metrics, 'torghut_ws_shed_total', { channel });
+        expect(shed('quotes'), kind).toBeGreaterThan(0);
+        const raw = readRaw(smoke);
+        const shareOf = (channel: 'trades' | 'quotes') =>
+          shed(channel) / raw.filter(({ T }) => T === channel[0]).length;
+        expect(shareOf('quotes')).toBeGreaterThan(shareOf('trades'));
+        for (const channel of ['trades', 'quotes'] as const) {
+          const repaired = (await of.records(channel)).filter(
+            ({ value }) => (JSON.parse(String(value)) as { source: string }).source === 'rest',
+          );
+          expect(repaired.length, `${kind} ${channel}`).toBe(shed(channel));
+        }
+        expect(await toldAsShed(of)).toEqual({ trades: shed('trades'), quotes: shed('quotes') });
+      } finally {
+        await of.close();
+        rig = undefined;
+        disk?.remove();
+      }
+    }
+  });
 });
+
+/** What the status topic says was left out. */
+async function toldAsShed(of: Rig): Promise<Record<string, number>> {
+  const told: Record<string, number> = { trades: 0, quotes: 0 };
+  for (const { value } of await of.records('status')) {
+    const { payload } = JSON.parse(String(value)) as { payload: StatusPayload };
+    if (payload.status !== 'gap' || !payload.gap || !payload.detail?.startsWith('left out')) continue;
+    told[payload.gap.channel] = (told[payload.gap.channel] ?? 0) + payload.gap.count;
+  }
+  return told;
+}
+
+interface StatusPayload {
+  status: string;
+  detail: string | null;
+  gap?: { channel: string; count: number };
+}
+
+/** A file system of its own, too small for what comes. */
+function smallDisk(size: string): { path: string; remove(): void } {
+  const path = mkdtempSync(join(tmpdir(), 'torghut-small-'));
+  const args = ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', path];
+  try {
+    execFileSync('mount', args, { stdio: 'pipe' });
+  } catch (error) {
+    rmSync(path, { recursive: true });
+    throw new Error(`this test needs a small file system; run as root: mount ${args.join(' ')} (${error})`);
+  }
+  return {
+    path,
+    remove: () => {
+      execFileSync('umount', ['-l', path]);
+      rmSync(path, { recursive: true });
+    },
+  };
+}

@@ -114,7 +114,7 @@ test('a journal entry counts as lost exactly when its record is not in the log',
   await put(defaultTopics.tradeUpdates, half);
   const { left } = openJournal(`${rig.home}/spool`, 'e2');
   const slots = new Slots(defaultTopics, 3);
-  const found = await recover(log, slots, defaultTopics, left, '');
+  const found = await recover(log, slots, defaultTopics, left);
   await writer.close();
   await log.close();
   expect(found.lost.map(({ entry, missingIn }) => [entry.raw, missingIn])).toEqual([
@@ -124,4 +124,79 @@ test('a journal entry counts as lost exactly when its record is not in the log',
   expect(found.lastSeq).toBe(41);
   expect(slots.of('status', 1).counts).toEqual(new Map([['statuses', 3]]));
   expect(slots.of('status', 1).markMs).toBe(7);
+});
+
+test('events that nobody heard, while ws was down or cut off, come from orders and activities, each once', async () => {
+  rig = new Rig({
+    data: [],
+    startNs,
+    symbols: ['SPY'],
+    speed: 20,
+    simulatorArgs: ['--synthetic', '7', '--symbols', 'SPY'],
+    env: { TORGHUT_ACCOUNT_LABEL: 'PAPER-A' },
+  });
+  const of = rig;
+  await of.startSimulator();
+  of.startWs();
+  const listening = (status: unknown) => (status as { orders_state?: string }).orders_state === 'ready';
+  await of.until('listening', listening);
+  of.run();
+  await of.untilMarket(startNs + 40_000_000_000n);
+  const request = (method: string, path: string, body?: Record<string, unknown>) =>
+    fetch(`${of.url}${path}`, {
+      method,
+      headers: {
+        'APCA-API-KEY-ID': 'SIM-TEST',
+        'APCA-API-SECRET-KEY': 'SIM-TEST-SECRET',
+        'content-type': 'application/json',
+      },
+      ...(body ? { body: JSON.stringify(body) } : {}),
+    });
+  const order = async (id: string, more: Record<string, string> = { type: 'market' }) => {
+    const body = { symbol: 'SPY', qty: '1', side: 'buy', time_in_force: 'day', client_order_id: id, ...more };
+    const answer = await request('POST', '/v2/orders', body);
+    expect(answer.status).toBe(200);
+    return ((await answer.json()) as { id: string }).id;
+  };
+  const fills = (id: string) => async () => {
+    const answer = await request('GET', `/v2/orders:by_client_order_id?client_order_id=${id}`);
+    return ((await answer.json()) as { status: string }).status === 'filled';
+  };
+  const untilTrue = async (holds: () => Promise<boolean>) => {
+    const end = performance.now() + 30_000;
+    while (!(await holds())) {
+      if (performance.now() > end) throw new Error('not in 30 s');
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  };
+  await order('heard');
+  await of.until('heard', ({ received }) => (received.trade_updates ?? 0) >= 2);
+  // Down: a fill, and an order that is taken back.
+  await of.kill('ws');
+  await order('while-down');
+  const resting = await order('taken-back', { type: 'limit', limit_price: '1' });
+  expect((await request('DELETE', `/v2/orders/${resting}`)).status).toBe(204);
+  await untilTrue(fills('while-down'));
+  of.startWs();
+  await of.until('listening again', listening);
+  // Lost on an open stream: the provider forgets to send it, and ws is cut off later.
+  await of.fault({ name: 'updates_drop', count: 2, event: 'fill' });
+  await order('dropped');
+  await untilTrue(fills('dropped'));
+  const told = async () =>
+    (await of.records('tradeUpdatesV2')).map(
+      ({ value }) => JSON.parse(String(value)) as { source: string; payload: OrderEvent & { execution_id?: string } },
+    );
+  const names = async () => (await told()).map(({ payload }) => `${payload.order.client_order_id} ${payload.event}`);
+  await untilTrue(async () => (await names()).includes('dropped fill'));
+  const all = await names();
+  for (const id of ['heard fill', 'while-down new', 'while-down fill', 'taken-back new', 'taken-back canceled']) {
+    expect(all).toContain(id);
+  }
+  expect(new Set(all).size).toBe(all.length);
+  const executions = (await told())
+    .filter(({ payload }) => payload.event === 'fill')
+    .map(({ payload }) => payload.execution_id);
+  expect(new Set(executions).size).toBe(3);
+  expect((await told()).filter(({ source }) => source === 'rest').length).toBeGreaterThanOrEqual(5);
 });

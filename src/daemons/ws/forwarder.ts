@@ -13,6 +13,7 @@ import { type EventTime, readEventTime } from '../../lib/market/event-time.ts';
 import { type Clock, NS_PER_MS } from '../../lib/service/clock.ts';
 import { describeError } from '../../lib/service/errors.ts';
 import { machineMs, sleep } from '../../lib/service/machine.ts';
+import type { AgeWatch } from './age-watch.ts';
 import type { DeadLetters } from './dead-letters.ts';
 import type { Journal } from './journal.ts';
 import type { Lane } from './lane.ts';
@@ -42,6 +43,7 @@ export interface ForwarderOptions {
   progress: ProgressTeller;
   status: StatusReporter;
   deadLetters: DeadLetters;
+  age: AgeWatch;
   metrics: WsMetrics;
   readTail(partition: number): Promise<LaneTail>;
 }
@@ -112,7 +114,9 @@ export class Forwarder {
     this.#sample += 1;
     if ((this.#sample & 15) === 0) {
       this.#lastLagMs = nowMs - time.ms;
-      if ((message.type === 't' || message.type === 'q') && nowMs - this.#observedMs >= LAG_INTERVAL_MS) {
+      const isTick = message.type === 't' || message.type === 'q';
+      if (isTick) this.#options.age.observe(this.#lastLagMs);
+      if (isTick && nowMs - this.#observedMs >= LAG_INTERVAL_MS) {
         this.#observedMs = nowMs;
         metrics.lagMs.observe({ feed: this.#options.feed, channel }, Math.max(0, this.#lastLagMs));
       }
@@ -160,6 +164,7 @@ export class Forwarder {
     if (this.#isUp && !wasUp) {
       metrics.connects.inc({ stream: 'market' });
       this.#connection = new AbortController();
+      this.#options.age.begin();
       for (const lane of lanes) this.#startRepair(lane);
     } else if (!this.#isUp && wasUp) {
       this.#connection.abort();

@@ -189,6 +189,8 @@ export class Lane {
   pump(): void {
     const { fifo, publisher, maxQueued } = this.#options;
     while (fifo.length > 0 && publisher.queued < maxQueued && (!this.#isHolding || this.#beforeGap > 0)) {
+      // On disk it outlives this process; in the queue of a log that does not answer it would not.
+      if (publisher.isStuck) return;
       const next = this.#take();
       if (next === undefined) return;
       if (this.#isHolding) this.#beforeGap -= 1;

@@ -20,6 +20,8 @@ export interface Slot {
   lastRecordMs: number;
   /** Newest provider time (ms) of a trade or quote committed here; 0 when there is none. */
   markMs: number;
+  /** Highest place on the lane's disk line (spool-fifo.ts) committed here; 0 when there is none. */
+  spoolNumber: number;
 }
 
 export interface Outgoing {
@@ -31,6 +33,8 @@ export interface Outgoing {
   counted?: string | undefined;
   /** Provider time (ms) when the record proves that everything sent before it was accepted: trades and quotes. */
   markMs?: number | undefined;
+  /** Its place on the lane's disk line, when it was there. */
+  spoolNumber?: number;
   /** Further headers. */
   headers?: Record<string, string>;
   onDurable?: () => void;
@@ -221,6 +225,7 @@ export class Publisher {
       last.set(slot, index);
       // A provider time ahead of our own clock would hide a gap behind it.
       if (item.markMs !== undefined) slot.markMs = Math.max(slot.markMs, Math.min(item.markMs, item.timestampMs));
+      if (item.spoolNumber !== undefined) slot.spoolNumber = Math.max(slot.spoolNumber, item.spoolNumber);
       if (item.counted !== undefined) slot.counts.set(item.counted, (slot.counts.get(item.counted) ?? 0) + 1);
       return {
         topic: slot.topic,
@@ -237,7 +242,8 @@ export class Publisher {
       const record = records[index] as NewRecord;
       const counts = slot.counts.size > 0 ? { counts: encodeCounts(slot.counts) } : {};
       const mark = slot.counts.size > 0 && slot.markMs > 0 ? { mark: String(slot.markMs) } : {};
-      record.headers = { ...record.headers, ...named, ...counts, ...mark };
+      const spool = slot.spoolNumber > 0 ? { spool: String(slot.spoolNumber) } : {};
+      record.headers = { ...record.headers, ...named, ...counts, ...mark, ...spool };
     }
     return records;
   }

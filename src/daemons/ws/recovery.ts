@@ -3,7 +3,6 @@
  * entries of the journal never reached the log.
  */
 import type { EventLog } from '../../lib/log/port.ts';
-import { orderEventIdentity } from '../../lib/market/identity.ts';
 import type { JournalEntry } from './journal.ts';
 import { decodeCounts } from './publisher.ts';
 import type { Slots } from './records.ts';
@@ -11,8 +10,10 @@ import { readLast, readToEnd } from './tail.ts';
 
 export interface Recovered {
   lastSeq: number;
-  /** Identities of order events that are in the log. */
-  orderEvents: string[];
+  /** Order events that are in the log, the provider's data. */
+  orderEvents: Record<string, unknown>[];
+  /** Market ns of the newest of them. */
+  newestOrderNs: bigint | undefined;
   /** Journal entries to publish, with the topics that lack them (empty for market messages: their own topic lacks them). */
   lost: { entry: JournalEntry; missingIn: string[] }[];
 }
@@ -26,16 +27,17 @@ export async function recover(
   slots: Slots,
   topics: { trades: string; status: string; tradeUpdates: string; tradeUpdatesV2: string },
   left: readonly JournalEntry[],
-  account: string,
   shard?: string,
 ): Promise<Recovered> {
   let lastSeq = 0;
-  const orderEvents: string[] = [];
+  const orderEvents: Record<string, unknown>[] = [];
+  let newestOrderNs: bigint | undefined;
   for (const slot of slots.all()) {
     const isOrders = slot.topic === topics.tradeUpdatesV2;
     // The last record of a commit carries the counters, and the last record of a partition is the last of its commit.
     const found = await readLast(log, slot, isOrders ? ORDER_EVENTS : 1, isOrders ? undefined : shard);
-    for (const { record, value } of found) {
+    for (const { record, value, eventNs } of found) {
+      if (isOrders && eventNs !== undefined && eventNs > (newestOrderNs ?? 0n)) newestOrderNs = eventNs;
       if (value !== undefined && value.seq > lastSeq) lastSeq = value.seq;
       if (record.headers.counts !== undefined) {
         slot.counts.clear();
@@ -43,10 +45,10 @@ export async function recover(
         slot.markMs = Number(record.headers.mark ?? 0);
         slot.spoolNumber = Number(record.headers.spool ?? 0);
       }
-      if (isOrders && value !== undefined) orderEvents.push(orderEventIdentity(account, value.payload));
+      if (isOrders && value !== undefined) orderEvents.push(value.payload);
     }
   }
-  return { lastSeq, orderEvents, lost: await lostEntries(log, slots, topics, left) };
+  return { lastSeq, orderEvents, newestOrderNs, lost: await lostEntries(log, slots, topics, left) };
 }
 
 async function lostEntries(

@@ -5,6 +5,8 @@
  */
 import { createMarketRest } from '../../lib/alpaca/market-rest.ts';
 import { openSocketCount } from '../../lib/alpaca/socket.ts';
+import { createRequestBudget } from '../../lib/alpaca/trading-budget.ts';
+import { openTradingReads } from '../../lib/alpaca/trading-rest.ts';
 import { openEventLog } from '../../lib/log/open.ts';
 import { logVariables } from '../../lib/log/variables.ts';
 import { createEnvelopeWriter } from '../../lib/market/envelope-text.ts';
@@ -27,6 +29,7 @@ import { createCredentialTest, marketStreamUrl, wsIdentity } from './identity.ts
 import { openJournal } from './journal.ts';
 import { createWsMetrics } from './metrics.ts';
 import { createOrderEvents, orderRoles } from './order-events.ts';
+import { createOrderRecovery } from './order-recovery.ts';
 import { openPatientWriter } from './patient-writer.ts';
 import { createProgressTeller, PROGRESS_INTERVAL_MS } from './progress.ts';
 import { Slots } from './records.ts';
@@ -47,6 +50,9 @@ export interface WsDaemonOptions {
 }
 
 const PUMP_MS = 10;
+/** Of the 200 that an account has; the trading daemon needs the others. */
+const ORDER_REQUESTS_A_MINUTE = 40;
+const DAY_NS = 86_400_000_000_000n;
 
 /** Runs until a signal, the parent's death or a fatal error. @returns the exit code */
 export async function runWsDaemon(options: WsDaemonOptions): Promise<number> {
@@ -98,8 +104,7 @@ async function start(
   const spoolFolder = config.INGEST_SPOOL_DIR ?? homePaths.spool(home);
   const { journal, left } = openJournal(spoolFolder, instance);
   lifecycle.onClose('journal', () => journal.close());
-  const account = config.TORGHUT_ACCOUNT_LABEL ?? '';
-  const recovered = await recover(eventLog, slots, names, left, account, shardName);
+  const recovered = await recover(eventLog, slots, names, left, shardName);
 
   const metrics = createWsMetrics();
   const counters = config.ALPACA_MARKET_DATA_CHANNELS.map((name) => (name === 'updatedBars' ? 'updated_bars' : name));
@@ -244,7 +249,7 @@ async function start(
     publisher,
     journal,
   });
-  for (const identity of recovered.orderEvents) orderEvents.seen.add(identity);
+  for (const data of recovered.orderEvents) orderEvents.note(data);
   for (const { entry, missingIn } of recovered.lost) {
     const journalId = journal.adopt(entry);
     if (entry.kind === 'order') {
@@ -255,7 +260,29 @@ async function start(
     }
   }
   journal.trim();
+  const taken = lanes.reduce((sum, lane) => sum + lane.waiting, 0);
+  if (taken > 0) log.info({ taken }, 'market messages of the last process taken over from its spool');
   if (left.length > 0) log.info({ left: left.length, lost: recovered.lost.length }, 'journal of the last process read');
+
+  const orderRecovery =
+    config.ALPACA_TRADE_STREAM_URL === undefined
+      ? undefined
+      : createOrderRecovery({
+          component: orderComponent,
+          reads: openTradingReads({
+            baseUrl: tradingRestOf(config.ALPACA_TRADE_STREAM_URL),
+            keyId: config.key,
+            secretKey: config.secret,
+            budget: createRequestBudget(ORDER_REQUESTS_A_MINUTE, 0),
+          }),
+          clock,
+          log,
+          status,
+          orderEvents,
+          sinceNs: recovered.newestOrderNs ?? config.INGEST_START_TS ?? clock.nowNs() - DAY_NS,
+          onRecovered: (count) => metrics.repairedRecords.inc({ channel: 'trade_updates', late: 'false' }, count),
+        });
+  lifecycle.onClose('order recovery', () => orderRecovery?.down());
 
   let reconnects = 0;
   const { market, orders } = createStreams({
@@ -277,6 +304,7 @@ async function start(
     marketHealth,
     ordersHealth,
     onUp: () => silence.begin(clock.nowNs()),
+    onOrders: (isUp) => (isUp ? orderRecovery?.up() : orderRecovery?.down()),
     onLost: () => {
       reconnects += 1;
       metrics.reconnects.inc();
@@ -367,6 +395,12 @@ async function start(
     { url: endpoint.url, feed, symbols: desired.symbols.length, ms: Math.round(machineMs() - startedMs) },
     'ws runs',
   );
+}
+
+/** The trading REST service of the host whose stream tells of the orders. */
+function tradingRestOf(streamUrl: string): string {
+  const url = new URL(streamUrl);
+  return `${url.protocol === 'wss:' ? 'https:' : 'http:'}//${url.host}`;
 }
 
 /** mulberry32: small, seeded, good enough for jitter. */

@@ -60,6 +60,8 @@ export interface StreamParts {
   /** The market stream delivers completely from now on. */
   onUp(): void;
   onLost(): void;
+  /** Order events are heard from now on; or no longer. */
+  onOrders(isUp: boolean): void;
 }
 
 export function createStreams(parts: StreamParts): { market: MarketStream; orders: OrderStream | undefined } {
@@ -134,6 +136,7 @@ export function createStreams(parts: StreamParts): { market: MarketStream; order
       log[change.end ? 'warn' : 'info']({ from: change.from, to: change.to, ...change.end }, 'order stream');
       if (change.end) metrics.connectErrors.inc({ stream: 'orders', error_class: change.end.errorClass });
       if (change.to === 'ready') metrics.connects.inc({ stream: 'orders' });
+      if (isUp(change.to) !== isUp(change.from)) parts.onOrders(isUp(change.to));
       status.change(parts.orderComponent, change);
     },
     onUpdate: (raw) => {

@@ -170,7 +170,7 @@ export const wsVariables = {
     describe: 'folder of the spool; default spool/ in the run home',
   },
   INGEST_SPOOL_BYTES: {
-    parse: kind.integer(1_048_576),
+    parse: kind.integer(65_536),
     default: 536_870_912,
     describe: 'bytes that wait on disk at most; beyond it market data are left out, counted and repaired later',
   },

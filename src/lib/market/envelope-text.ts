@@ -61,6 +61,7 @@ export interface EnvelopeWriter {
     payload: string;
     account: string | null;
     seq: number;
+    source: 'ws' | 'rest';
   }): string;
 }
 
@@ -158,7 +159,7 @@ export function createEnvelopeWriter(options: { feed: string; clock: Clock; last
     orderEvent: (fields) =>
       `{"ingest_ts":"${ingestTs()}","event_ts":"${fields.eventTs}","feed":"alpaca","channel":"trade_updates",` +
       `"symbol":${symbolText(fields.symbol)},"seq":${fields.seq},"payload":${fields.payload},` +
-      `"account_label":${JSON.stringify(fields.account)},"is_final":true,"source":"ws","window":null,` +
+      `"account_label":${JSON.stringify(fields.account)},"is_final":true,"source":"${fields.source}","window":null,` +
       `"version":${fields.version},"provider":null,"market_session":null,"delay_class":null${tail}`,
   };
 }

@@ -54,6 +54,21 @@ export function orderEventIdentity(account: string, data: Record<string, unknown
   return `${account}|order|${id}|${event}|${text(data.timestamp ?? order.updated_at)}`;
 }
 
+/** Events that an order has once in its life. */
+const onceEvents: ReadonlySet<string> = new Set(['new', 'canceled', 'expired', 'rejected', 'replaced']);
+
+/** Identity of an event that an order has once, however it was learnt; undefined for others. */
+export function onceIdentity(account: string, data: Record<string, unknown>): string | undefined {
+  const order = (typeof data.order === 'object' && data.order !== null ? data.order : {}) as Record<string, unknown>;
+  const event = text(data.event);
+  return onceEvents.has(event) && order.id ? `${account}|once|${text(order.id)}|${event}` : undefined;
+}
+
+/** Identity of an execution, beside the event's own; undefined without one. */
+export function executionIdentity(account: string, data: Record<string, unknown>): string | undefined {
+  return data.execution_id ? `${account}|execution|${text(data.execution_id)}|${text(data.event)}` : undefined;
+}
+
 /**
  * A bounded set that remembers at least the newest `capacity` entries and at most twice as many; O(1), nothing to sweep.
  * While `hold` is set it grows instead of forgetting.

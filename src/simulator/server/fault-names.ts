@@ -10,7 +10,7 @@ const marketFaults: Record<string, string> = {
   silent: 'market stream: the connection stays open and answers pings, but brings no more data',
   slow: 'market stream: data and pongs are held back for delay_ms (default 500) machine ms',
   behind:
-    'market stream: from now on the connection brings its data `ms` (default 60000) market ms late, as from a buffer for a slow reader; pings are answered at once',
+    'market stream: from now on the connection brings its data at `rate` (default 0.5) of their speed, as from a buffer for a slow reader; pings are answered at once',
   stream_error:
     'market stream: error code `code` (default 500) comes with the next data; 404, 407 and 500 drop the connection',
   skew: 'market stream: `t` of the messages of a frame is moved by `ms` (default 5000)',

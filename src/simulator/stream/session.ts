@@ -50,8 +50,8 @@ export class StreamSession {
   private isMute = false;
   private heldUntilMs = 0;
   private isGone = false;
-  /** Market ns by which the fault `behind` delays the data. */
-  private behindNs = 0n;
+  /** Set when the fault `behind` has struck. */
+  private behind: { sinceNs: bigint; rate: number } | undefined;
   private pings: { atNs: bigint; data: Buffer }[] = [];
 
   constructor(options: SessionOptions) {
@@ -102,11 +102,12 @@ export class StreamSession {
   private visible(): number {
     const { endpoint, faults } = this.options;
     const visible = endpoint.visible();
-    const behind = this.isAuthenticated ? faults.take('behind', { path: endpoint.options.path }) : undefined;
-    if (behind) this.behindNs = BigInt(Math.round(behind.number('ms', 60_000))) * 1_000_000n;
-    if (this.behindNs === 0n) return visible;
-    const { market } = endpoint.options;
-    const limitNs = market.nowNs() - this.behindNs;
+    const { market, path } = endpoint.options;
+    const struck = this.isAuthenticated && !this.behind ? faults.take('behind', { path }) : undefined;
+    if (struck) this.behind = { sinceNs: market.nowNs(), rate: struck.number('rate', 0.5) };
+    if (!this.behind) return visible;
+    const { sinceNs, rate } = this.behind;
+    const limitNs = sinceNs + BigInt(Math.round(Number(market.nowNs() - sinceNs) * rate));
     let reached = this.cursor;
     while (reached < visible && market.store.releaseNs(reached) <= limitNs) reached += 1;
     return reached;
