@@ -42,11 +42,22 @@ const rows: SignalRow[] = Array.from({ length: count }, (_, i) => {
 
 const none = undefined;
 const settings: TradingSettings = {
-  accountLabel: 'paper', runId: 'bench', mode: 'paper', isEnabled: true, killSwitch: false, emergencyStopEnabled: true,
+  accountLabel: 'paper', runId: 'bench', mode: 'paper', isEnabled: true, killSwitch: false,
   batchSize: 500, catalogMode: 'sync', catalogReloadSeconds: 10, universe: 'all', defaultQuantity: new Decimal(1),
   maxNotionalPerTrade: none, minNotionalPerTrade: none, maxPositionPctEquity: none, allowShorts: true,
   allowFractional: false, allowCrypto: false, cooldownSeconds: 5, buyingPowerReserveBps: 1_000, maxPriceAgeSeconds: 60,
-  priceLookbackMinutes: 5, maxDecisionAgeSeconds: 30, maxPriceDriftBps: 50, dailyLossStopPct: none,
+  priceLookbackMinutes: 5, maxDecisionAgeSeconds: 30, maxPriceDriftBps: 50,
+  allowCryptoLive: false, blockOnForeignOrders: false, signalSources: 'all',
+  exposure: {
+    maxOrderPctEquity: new Decimal('0.5'), maxSymbolPctEquity: new Decimal('0.5'), maxGrossPctEquity: new Decimal(1),
+    maxNetPctEquity: new Decimal('0.5'), maxPositions: none, maxParticipationRate: new Decimal('0.1'),
+  },
+  stops: { isEnabled: true, dailyLossPct: none, drawdownPct: none, signalLagSeconds: 600, stalenessStreak: 3, recoveryCycles: 3 },
+  continuity: {
+    streakAlert: 2, lagAlertSeconds: 300, recoveryCycles: 2, graceSeconds: 180, criticalReasons: [], expectedClosedReasons: [],
+  },
+  quality: { isEnabled: true, maxStalenessMs: 300_000, maxDuplicateRatio: 0.02, maxNullRate: 0.01 },
+  live: { simpleSubmitEnabled: false, liveSubmitEnabled: false, accountId: none, confirmationKey: none },
 }; // biome-ignore format: one list
 const price = { price: new Decimal('100.25'), asOfMs: startMs };
 const account = {
@@ -56,6 +67,7 @@ const account = {
   isRestricted: false,
   shortingEnabled: true,
   asOfMs: startMs,
+  ids: ['bench'],
 };
 const book: Book = { account, positions: new Map(), pending: [], readAtMachineMs: 0 };
 const context = {
@@ -95,6 +107,7 @@ function trade(): { decisions: number; approved: number } {
         session: 'open',
         account,
         position: new Decimal(0),
+        holdings: [],
         pending: [],
         price: { ...price, asOfMs: row.eventTsMs },
         asset: { isTradable: true, isShortable: true, isEasyToBorrow: true, isFractionable: true },

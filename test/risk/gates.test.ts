@@ -27,6 +27,12 @@ const pending = (side: 'buy' | 'sell', remaining: number, symbol = 'IBM') => ({
   side,
   remaining: dec(remaining),
   type: 'market' as const,
+  price: dec(100),
+});
+const held = (symbol: string, quantity: number, price: number) => ({
+  symbol,
+  quantity: dec(quantity),
+  price: dec(price),
 });
 const sell: Change = { d: { action: 'sell' } };
 const exit = { action: 'sell' as const, intent: 'exit' as const };
@@ -63,6 +69,17 @@ const refusals: [string, string, Change][] = [
   ['max_position_pct_exceeded', 'a position that would grow over it', { s: { position: dec(41) } }],
   ['max_position_pct_exceeded', 'pending buys that count', { s: { pending: [pending('buy', 41)] } }],
   ['max_position_pct_exceeded', 'a limit of 0', { l: { maxPositionPctEquity: dec(0) } }],
+  ['order_exposure_exceeded', 'one order over its part of equity', { l: { maxOrderPctEquity: dec('0.0099') } }],
+  ['symbol_capacity_exhausted', 'a symbol over its part of equity', { s: { position: dec(41) }, l: { maxPositionPctEquity: undefined, maxSymbolPctEquity: dec('0.05') } }],
+  ['gross_exposure_exceeded', 'the sum of long and short', { s: { holdings: [held('AIG', -500, 200)] }, l: { maxNetPctEquity: undefined } }],
+  ['net_exposure_exceeded', 'long beyond the net cap', { s: { holdings: [held('AIG', 245, 200)] }, l: { maxNetPctEquity: dec('0.49') } }],
+  ['gross_exposure_exceeded', 'a cap of 0', { l: { maxGrossPctEquity: dec(0) } }],
+  ['account_state_unavailable', 'something held without a price', { s: { holdings: [{ symbol: 'AIG', quantity: dec(1), price: undefined }] } }],
+  ['account_state_unavailable', 'positions that the broker does not tell', { s: { holdings: undefined } }],
+  ['max_positions_exceeded', 'one symbol too many', { s: { holdings: [held('AIG', 1, 10)] }, l: { maxPositions: 1 } }],
+  ['participation_exceeds_max', 'more than its part of the volume', { s: { price: { price: dec(100), asOfMs: nowMs - 1_000, recentVolume: dec(99) } } }],
+  ['crypto_live_trading_disabled', 'a pair on a live account', { d: { symbol: 'BTC/USD' }, l: { universe: 'all', allowCrypto: true, mode: 'live' } }],
+  ['new_exposure_cutoff_active', 'a hold of entries', switches({ entryHolds: ['new_exposure_cutoff_active'] })],
   ['shorts_not_allowed', 'a sale from flat', sell],
   ['local_account_shorting_disabled', 'the account may not', { ...account({ shortingEnabled: false }), ...sell, l: { allowShorts: true } }],
   ['local_symbol_not_shortable', 'the asset may not', assetOf({ isShortable: false })],
@@ -97,8 +114,22 @@ describe('risk gates', () => {
     expect(reasonsOf(change)).toEqual([reason]);
   });
 
+  it('name a closed live gate and everything that closes it', () => {
+    expect(reasonsOf(switches({ liveHolds: ['live_not_armed', 'broker_unavailable'] }))).toEqual([
+      'capital_stage_shadow',
+      'live_not_armed',
+      'broker_unavailable',
+    ]);
+    expect(isBlocked(['capital_stage_shadow'])).toBe(true);
+  });
+
+  it('let an entry against the net pass: it brings the account nearer to its cap', () => {
+    const s = { holdings: [held('AIG', -300, 200)] };
+    expect(reasonsOf({ s, l: { maxGrossPctEquity: undefined, maxNetPctEquity: dec('0.1') } })).toEqual([]);
+  });
+
   it('have a row in this table for every gate', () => {
-    const answered = new Set<string>();
+    const answered = new Set<string>(['live']);
     for (const [, , change] of refusals) {
       const result = evaluateRisk(decision(change.d), snapshot(change.s), limits(change.l));
       for (const answer of result.record.gates) if (answer.reasons.length > 0) answered.add(answer.gate);
@@ -131,7 +162,15 @@ describe('risk gates', () => {
   });
 
   it('have no limit where none is set', () => {
-    const none = { maxNotionalPerTrade: undefined, maxPositionPctEquity: undefined, cooldownSeconds: 0 };
+    const none = {
+      maxNotionalPerTrade: undefined,
+      maxPositionPctEquity: undefined,
+      cooldownSeconds: 0,
+      maxOrderPctEquity: undefined,
+      maxSymbolPctEquity: undefined,
+      maxGrossPctEquity: undefined,
+      maxNetPctEquity: undefined,
+    };
     expect(reasonsOf({ l: none, s: { lastEntryAtMs: nowMs }, d: { quantity: dec(1_000) } })).toEqual([]);
   });
 

@@ -3,8 +3,10 @@ import { join } from 'node:path';
 import { Decimal } from 'decimal.js';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { isApprovedOrder, isReduceOnlyOrder } from '../../src/lib/risk/approved.ts';
 import { evaluateRisk } from '../../src/lib/risk/evaluate.ts';
 import type { Decision } from '../../src/lib/risk/order.ts';
+import { evaluateReduction } from '../../src/lib/risk/reduction.ts';
 import { quantityStep, roundToStep, sizeOrder } from '../../src/lib/risk/sizing.ts';
 import type { PendingOrder, RiskLimits, RiskSnapshot } from '../../src/lib/risk/snapshot.ts';
 import { dec, decision, limits, nowMs, snapshot } from './fixtures.ts';
@@ -17,7 +19,12 @@ const pendingOrder: fc.Arbitrary<PendingOrder> = fc.record({
   side,
   remaining: fc.integer({ min: 1, max: 50 }).map((n) => new Decimal(n)),
   type: fc.constantFrom('market' as const, 'limit' as const),
+  price: amount(200),
 });
+const fraction = fc.option(
+  fc.integer({ min: 0, max: 150 }).map((n) => new Decimal(n).div(100)),
+  { nil: undefined },
+);
 
 interface World {
   decision: Decision;
@@ -44,12 +51,20 @@ const world: fc.Arbitrary<World> = fc
     killSwitch: fc.boolean(),
     lastEntryAgo: fc.option(fc.integer({ min: 0, max: 10_000 }), { nil: undefined }),
     universe: fc.constantFrom<RiskLimits['universe'][]>('all', ['IBM'], []),
+    other: fc.record({ quantity: fc.integer({ min: -200, max: 200 }), price: amount(200) }),
+    caps: fc.record({ order: fraction, symbol: fraction, gross: fraction, net: fraction }),
+    maxPositions: fc.option(fc.integer({ min: 1, max: 3 }), { nil: undefined }),
+    volume: fc.integer({ min: 0, max: 2_000 }),
   })
   .map((w) => ({
     decision: decision({ action: w.action, intent: w.intent, quantity: dec(w.quantity), price: w.price }),
     snapshot: snapshot({
       position: dec(w.position),
-      price: { price: w.price, asOfMs: nowMs },
+      holdings: [
+        { symbol: 'IBM', quantity: dec(w.position), price: w.price },
+        { symbol: 'AIG', quantity: dec(w.other.quantity), price: w.other.price },
+      ],
+      price: { price: w.price, asOfMs: nowMs, recentVolume: dec(w.volume) },
       account: {
         equity: w.equity,
         buyingPower: w.buyingPower,
@@ -66,8 +81,47 @@ const world: fc.Arbitrary<World> = fc
       maxPositionPctEquity: w.maxPct,
       allowShorts: w.allowShorts,
       universe: w.universe,
+      maxOrderPctEquity: w.caps.order,
+      maxSymbolPctEquity: w.caps.symbol,
+      maxGrossPctEquity: w.caps.gross,
+      maxNetPctEquity: w.caps.net,
+      maxPositions: w.maxPositions,
     }),
   }));
+
+/** The account-wide caps once more, in words of this test: every way in which the pending orders may fill. */
+function expectWithinPortfolio({ snapshot: s, limits: l }: World, signed: Decimal): void {
+  const equity = s.account?.equity as Decimal;
+  const value = new Map<string, { worth: Decimal; quantity: Decimal }>();
+  for (const { symbol, quantity, price } of s.holdings ?? []) {
+    value.set(symbol, { worth: price as Decimal, quantity: symbol === 'IBM' ? quantity.plus(signed) : quantity });
+  }
+  const pending = s.pending;
+  for (let subset = 0; subset < 2 ** pending.length; subset++) {
+    const filled = new Map([...value].map(([symbol, item]) => [symbol, item.quantity]));
+    pending.forEach((order, at) => {
+      if ((subset & (1 << at)) === 0) return;
+      const way = order.side === 'buy' ? order.remaining : order.remaining.negated();
+      filled.set(order.symbol, (filled.get(order.symbol) as Decimal).plus(way));
+    });
+    const amounts = [...filled].map(([symbol, quantity]) => quantity.times(value.get(symbol)?.worth as Decimal));
+    const gross = amounts.reduce((sum, one) => sum.plus(one.abs()), dec(0));
+    if (l.maxGrossPctEquity) expect(gross.lte(equity.times(l.maxGrossPctEquity))).toBe(true);
+  }
+  const sum = (withOrder: boolean) =>
+    [...value]
+      .reduce((net, [symbol, item]) => {
+        const quantity = symbol === 'IBM' && !withOrder ? item.quantity.minus(signed) : item.quantity;
+        return net.plus(quantity.times(item.worth));
+      }, dec(0))
+      .abs();
+  if (l.maxNetPctEquity && sum(true).gt(sum(false))) {
+    expect(sum(true).lte(equity.times(l.maxNetPctEquity))).toBe(true);
+  }
+  if (l.maxPositions !== undefined) {
+    expect([...value.values()].filter((item) => !item.quantity.isZero()).length).toBeLessThanOrEqual(l.maxPositions);
+  }
+}
 
 describe('risk invariants', () => {
   it('an approved order never breaks a limit of its snapshot', () => {
@@ -104,6 +158,12 @@ describe('risk invariants', () => {
         if (l.maxPositionPctEquity) {
           expect(worst.abs().times(price).lte(equity.times(l.maxPositionPctEquity))).toBe(true);
         }
+        if (l.maxOrderPctEquity) expect(quantity.times(price).lte(equity.times(l.maxOrderPctEquity))).toBe(true);
+        if (l.maxSymbolPctEquity) {
+          expect(worst.abs().times(price).lte(equity.times(l.maxSymbolPctEquity))).toBe(true);
+        }
+        expectWithinPortfolio({ decision: d, snapshot: s, limits: l }, signed);
+        expect(quantity.lte((s.price?.recentVolume ?? dec(0)).times('0.1'))).toBe(true);
         expect(quantity.times(price).lte(s.account?.buyingPower as Decimal)).toBe(true);
         expect(l.universe === 'all' || l.universe.includes('IBM')).toBe(true);
         if (s.lastEntryAtMs !== undefined)
@@ -137,6 +197,32 @@ describe('risk invariants', () => {
     );
   });
 
+  it('a reduce-only order lowers the position, never flips it, and leaves what pending orders have reserved', () => {
+    let approvals = 0;
+    fc.assert(
+      fc.property(world, fc.constantFrom('open' as const, 'closed' as const, 'unknown' as const), (w, session) => {
+        const position = w.snapshot.position as Decimal;
+        const result = evaluateReduction(w.decision, { ...w.snapshot, session });
+        if (!result.ok) {
+          expect(result.refusal.reasons.length).toBeGreaterThan(0);
+          return;
+        }
+        approvals += 1;
+        const { quantity, side: way, type } = result.order.terms;
+        expect([session, type, w.decision.intent]).toEqual(['open', 'market', 'exit']);
+        const reserved = w.snapshot.pending
+          .filter((order) => order.symbol === 'IBM' && order.side === way)
+          .reduce((all, order) => all.plus(order.remaining), quantity);
+        const after = position.plus(way === 'buy' ? reserved : reserved.negated());
+        expect(quantity.gt(0) && quantity.lte(w.decision.quantity)).toBe(true);
+        expect(after.isZero() || after.isNegative() === position.isNegative()).toBe(true);
+        expect(isReduceOnlyOrder(result.order) && !isApprovedOrder(result.order)).toBe(true);
+      }),
+      { numRuns: runs },
+    );
+    expect(approvals).toBeGreaterThan(runs / 200);
+  });
+
   it('sizing never goes over a budget and lands on the step', () => {
     fc.assert(
       fc.property(amount(1_000), amount(50_000), amount(100_000), fc.boolean(), (price, budget, equity, fractional) => {
@@ -165,5 +251,13 @@ describe('the way to an approved order', () => {
       .filter((name) => name.endsWith('.ts'))
       .filter((name) => /\bapprove\b[^;]*from '[^']*approved\.ts'/.test(readFileSync(join(root, name), 'utf8')));
     expect(callers).toEqual([join('lib', 'risk', 'evaluate.ts')]);
+  });
+
+  it('and to a reduce-only order through lib/risk/reduction.ts alone', () => {
+    const root = join(import.meta.dirname, '../../src');
+    const callers = readdirSync(root, { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.ts'))
+      .filter((name) => /approveReduction[^;]*from '/.test(readFileSync(join(root, name), 'utf8')));
+    expect(callers).toEqual([join('lib', 'risk', 'reduction.ts')]);
   });
 });

@@ -27,7 +27,7 @@ describe('the environment of trade', () => {
       universe: [],
       allowShorts: false,
       allowCrypto: false,
-      emergencyStopEnabled: true,
+      stops: { isEnabled: true },
     });
   });
 

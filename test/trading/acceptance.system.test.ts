@@ -9,7 +9,6 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openLedger } from '../../src/lib/ledger/open.ts';
 import { openEmbeddedLog } from '../../src/lib/log/embedded/event-log.ts';
 import { topicSpec } from '../../src/lib/log/topics.ts';
-import { latchStop } from '../../src/lib/trading/stops.ts';
 import { sessionMs, testClock } from '../ledger/support/fixtures.ts';
 import { startTestPostgres, type TestPostgres } from '../ledger/support/postgres.ts';
 import { runTrader, symbols } from '../orders/support/crash-case.ts';
@@ -52,7 +51,9 @@ describe('the acceptance list, with real processes', () => {
     const clock = testClock();
     const first = openLedger({ dsn, clock });
     const leadership = await first.acquireLeadership({ accountLabel: 'paper' });
-    await first.write(leadership, (tx) => latchStop(tx, 'paper', 'daily_loss_stop:0.0110', sessionMs));
+    const latched = { emergencyStopReason: 'daily_loss_stop:0.0110' };
+    const why = { reason: latched.emergencyStopReason, actor: 'trade', atMs: sessionMs };
+    await first.write(leadership, (tx) => tx.account.setControls('paper', latched, why));
     await leadership.release();
     await first.close();
     const second = openLedger({ dsn, clock });
@@ -61,6 +62,7 @@ describe('the acceptance list, with real processes', () => {
         emergencyStopReason: 'daily_loss_stop:0.0110',
         actor: 'trade',
       });
+      expect(await second.read.account.stopMarks('paper')).toEqual({ latchedAtMs: sessionMs });
     } finally {
       await second.close();
     }

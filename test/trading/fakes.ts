@@ -6,9 +6,11 @@ import { Decimal } from 'decimal.js';
 import type {
   DecisionRow, DecisionStatus, Leadership, Ledger, LedgerReads, LedgerTransaction, OpenOrder, SignalNote, TradingControls,
 } from '../../src/lib/ledger/contract.ts'; // biome-ignore format: one list
+import type { FlattenRequest } from '../../src/lib/ledger/flatten.ts';
 import type { OrderDesk, SubmitOutcome } from '../../src/lib/orders/contract.ts';
 import { approveUnchanged } from '../../src/lib/review/reviewer.ts';
-import type { ApprovedOrder } from '../../src/lib/risk/order.ts';
+import type { ConfirmationState } from '../../src/lib/risk/live-gate.ts';
+import type { ApprovedOrder, ReduceOnlyOrder } from '../../src/lib/risk/order.ts';
 import type { PriceView } from '../../src/lib/risk/snapshot.ts';
 import type { Clock } from '../../src/lib/service/clock.ts';
 import { TorghutError, unreachableError } from '../../src/lib/service/errors.ts';
@@ -18,6 +20,7 @@ import { newCounters } from '../../src/lib/trading/counters.ts';
 import { type CyclePorts, tradingCycle } from '../../src/lib/trading/cycle.ts';
 import type { BrokerPosition, SignalRow, SignalSource } from '../../src/lib/trading/ports.ts';
 import type { TradingSettings } from '../../src/lib/trading/settings.ts';
+import type { Universe } from '../../src/lib/trading/universe.ts';
 
 /** Tuesday 2013-10-08 10:00 in New York. */
 export const openMs = Date.UTC(2013, 9, 8, 14, 0, 0);
@@ -31,6 +34,8 @@ interface Rows {
   notes: SignalNote[];
   controls: TradingControls;
   snapshots: { equity: Decimal; asOfMs: number }[];
+  flatten: FlattenRequest[];
+  marks: { latchedAtMs?: number; releasedAtMs?: number };
 }
 
 const notUsed = (): never => {
@@ -48,6 +53,8 @@ export class FakeWorld {
     notes: [],
     controls: { accountLabel: 'paper', killSwitch: false, paused: false },
     snapshots: [],
+    flatten: [],
+    marks: {},
   };
   log: SignalRow[] = [];
   prices = new Map<string, PriceView>();
@@ -55,7 +62,15 @@ export class FakeWorld {
   equity = new Decimal(100_000);
   openOrders: OpenOrder[] = [];
   submitted: ApprovedOrder[] = [];
+  reduced: ReduceOnlyOrder[] = [];
   isOpen = true;
+  closeMs: number | undefined;
+  accountIds: readonly string[] = ['account-1'];
+  confirmation: ConfirmationState = 'missing';
+  universe: Universe = { symbols: 'all', status: 'ok', reason: 'static', asOfMs: undefined, isBlocked: false };
+  storeFailure: Error | undefined;
+  lastReconcileAtMs: number | undefined;
+  findings: Record<string, number> = {};
   failNextWrite: Error | undefined;
   isBrokerDown = false;
   catalogText = '- {name: s, enabled: true, base_timeframe: 1Sec, params: {quantity: 1}}';
@@ -166,6 +181,16 @@ export class FakeWorld {
         const nothing = new Decimal(0);
         return Promise.resolve(first && { accountLabel, cash: nothing, buyingPower: nothing, ...first });
       },
+      highestEquitySince: (_account, sinceMs) => {
+        const equities = this.rows.snapshots.filter((row) => row.asOfMs >= sinceMs).map((row) => row.equity);
+        return Promise.resolve(equities.length === 0 ? undefined : Decimal.max(...equities));
+      },
+      stopMarks: () => Promise.resolve(this.rows.marks),
+    },
+    flatten: {
+      active: () =>
+        Promise.resolve(this.rows.flatten.find(({ state }) => state === 'requested' || state === 'running')),
+      newest: () => Promise.resolve(this.rows.flatten.at(-1)),
     },
   };
 
@@ -201,7 +226,10 @@ export class FakeWorld {
     return {
       decisions: {
         ...this.reads.decisions,
-        insert: notUsed,
+        insert: ({ decision, decidedAtMs }) => {
+          this.rows.decisions.push({ decision, decidedAtMs, status: 'planned', reasons: [] });
+          return Promise.resolve({ inserted: true, id: decision.id, status: 'planned' });
+        },
         reject: notUsed,
         block: notUsed,
         insertMany: (rows) => {
@@ -249,6 +277,7 @@ export class FakeWorld {
         all: notUsed,
         versions: notUsed,
         version: notUsed,
+        ensure: (name) => Promise.resolve(`id-${name}`),
         applyCatalog: ({ entries, digest }) =>
           Promise.resolve({
             inserted: entries.length,
@@ -267,23 +296,47 @@ export class FakeWorld {
         setControls: (_account, change) => {
           const { emergencyStopReason } = change;
           if (emergencyStopReason) this.rows.controls.emergencyStopReason = emergencyStopReason;
+          if (emergencyStopReason === null) {
+            delete this.rows.controls.emergencyStopReason;
+            this.rows.marks = { releasedAtMs: this.nowMs };
+          }
           return Promise.resolve(this.rows.controls);
         },
         audit: notUsed,
       },
+      flatten: {
+        ...this.reads.flatten,
+        request: (request) => {
+          if (this.rows.flatten.some(({ state }) => state === 'requested' || state === 'running')) {
+            return Promise.resolve(undefined);
+          }
+          const id = `f${this.rows.flatten.length + 1}`;
+          this.rows.flatten.push({ ...request, id, state: 'requested' });
+          return Promise.resolve(id);
+        },
+        begin: (id) => Promise.resolve(this.endFlatten(id, 'running')),
+        end: (id, state) => Promise.resolve(this.endFlatten(id, state)),
+      },
     };
+  }
+
+  endFlatten(id: string, state: FlattenRequest['state']): boolean {
+    this.rows.flatten = this.rows.flatten.map((row) => (row.id === id ? { ...row, state } : row));
+    return true;
   }
 
   readonly signals: SignalSource = {
     partitions: 3,
     read: (positions, limit) =>
-      Promise.resolve(
-        positions.flatMap(({ windowSize, partition, from }) =>
-          this.log
-            .filter((row) => row.windowSize === windowSize && row.partition === partition && row.offset >= from)
-            .slice(0, limit),
-        ),
-      ),
+      this.storeFailure
+        ? Promise.reject(this.storeFailure)
+        : Promise.resolve(
+            positions.flatMap(({ windowSize, partition, from }) =>
+              this.log
+                .filter((row) => row.windowSize === windowSize && row.partition === partition && row.offset >= from)
+                .slice(0, limit),
+            ),
+          ),
     readBefore: (positions, limit) =>
       Promise.resolve(
         positions.flatMap(({ windowSize, partition, from }) =>
@@ -311,6 +364,19 @@ export class FakeWorld {
       }
       return Promise.resolve(outcome);
     },
+    submitReduction: (order) => {
+      this.reduced.push(order);
+      const { symbol, side, quantity } = order.terms;
+      const held = this.positions.get(symbol) ?? new Decimal(0);
+      this.positions.set(symbol, side === 'sell' ? held.minus(quantity) : held.plus(quantity));
+      const row = this.rows.decisions.find((item) => item.decision.id === order.decision.id);
+      if (!row) throw new Error('submitted a decision that the ledger does not know');
+      row.status = 'submitted';
+      const { hash } = order.decision;
+      return Promise.resolve({
+        kind: 'submitted', executionId: 'e', brokerOrderId: 'b', clientOrderId: hash, state: 'open', adopted: false,
+      }); // biome-ignore format: one list
+    },
     reconcile: notUsed,
     cancelOpenOrders: () => {
       const requested = this.openOrders.length;
@@ -322,6 +388,8 @@ export class FakeWorld {
     status: () => ({
       openOrders: this.openOrders.length,
       unknownClaims: 0,
+      findings: this.findings,
+      ...(this.lastReconcileAtMs === undefined ? {} : { lastReconcileAtMs: this.lastReconcileAtMs }),
       isBrokerAuthLatched: false,
       isDraining: false,
       feed: [],
@@ -349,17 +417,24 @@ export class FakeWorld {
           if (this.isBrokerDown) return Promise.reject(down());
           const { equity, nowMs } = this;
           const buyingPower = equity.times(2);
+          const { accountIds: ids } = this;
           return Promise.resolve({
-            equity, cash: equity, buyingPower, isRestricted: false, shortingEnabled: true, asOfMs: nowMs,
+            equity, cash: equity, buyingPower, isRestricted: false, shortingEnabled: true, asOfMs: nowMs, ids,
           }); // biome-ignore format: one list
         },
         positions: () =>
           Promise.resolve(
             [...this.positions].map(
-              ([symbol, quantity]): BrokerPosition => ({ symbol, quantity, averageEntryPrice: undefined }),
+              ([symbol, quantity]): BrokerPosition => ({
+                symbol,
+                quantity,
+                averageEntryPrice: undefined,
+                currentPrice: new Decimal(100),
+              }),
             ),
           ),
         session: notUsed,
+        days: notUsed,
         asset: () =>
           Promise.resolve({ isTradable: true, isShortable: true, isEasyToBorrow: true, isFractionable: false }),
       },
@@ -370,7 +445,14 @@ export class FakeWorld {
         used,
         log,
       ),
-      session: { state: () => Promise.resolve({ state: this.isOpen ? 'open' : 'closed', source: 'broker' }) },
+      session: {
+        state: () => {
+          const closes = this.closeMs === undefined ? {} : { closeMs: this.closeMs };
+          return Promise.resolve({ state: this.isOpen ? 'open' : 'closed', source: 'broker', ...closes });
+        },
+      },
+      universe: { now: this.universe, refresh: () => Promise.resolve(this.universe) },
+      confirmation: () => this.confirmation,
       accountEveryMs: 15_000,
       counters: newCounters(),
     };
@@ -396,6 +478,8 @@ function structuredCloneRows(rows: Rows): Rows {
     notes: [...rows.notes],
     controls: { ...rows.controls },
     snapshots: [...rows.snapshots],
+    flatten: [...rows.flatten],
+    marks: { ...rows.marks },
   };
 }
 
@@ -406,7 +490,38 @@ export function settings(change: Partial<TradingSettings> = {}): TradingSettings
     mode: 'paper',
     isEnabled: true,
     killSwitch: false,
-    emergencyStopEnabled: true,
+    stops: {
+      isEnabled: true,
+      dailyLossPct: new Decimal('0.01'),
+      drawdownPct: new Decimal('0.05'),
+      signalLagSeconds: 600,
+      stalenessStreak: 3,
+      recoveryCycles: 3,
+    },
+    continuity: {
+      streakAlert: 2,
+      lagAlertSeconds: 300,
+      recoveryCycles: 2,
+      graceSeconds: 180,
+      criticalReasons: ['cursor_ahead_of_stream', 'universe_source_unavailable'],
+      expectedClosedReasons: ['no_signals_in_window', 'cursor_tail_stable', 'empty_batch_advanced'],
+    },
+    quality: { isEnabled: true, maxStalenessMs: 300_000, maxDuplicateRatio: 0.02, maxNullRate: 0.01 },
+    live: {
+      simpleSubmitEnabled: false,
+      liveSubmitEnabled: false,
+      accountId: undefined,
+      confirmationKey: undefined,
+    },
+    exposure: {
+      maxOrderPctEquity: undefined,
+      maxSymbolPctEquity: undefined,
+      maxGrossPctEquity: undefined,
+      maxNetPctEquity: undefined,
+      maxPositions: undefined,
+      maxParticipationRate: undefined,
+    },
+    signalSources: 'all',
     batchSize: 500,
     catalogMode: 'sync',
     catalogReloadSeconds: 10,
@@ -418,13 +533,14 @@ export function settings(change: Partial<TradingSettings> = {}): TradingSettings
     allowShorts: false,
     allowFractional: false,
     allowCrypto: false,
+    allowCryptoLive: false,
+    blockOnForeignOrders: false,
     cooldownSeconds: 0,
     buyingPowerReserveBps: 1_000,
     maxPriceAgeSeconds: 60,
     priceLookbackMinutes: 5,
     maxDecisionAgeSeconds: 30,
     maxPriceDriftBps: 50,
-    dailyLossStopPct: new Decimal('0.01'),
     ...change,
   };
 }

@@ -44,10 +44,13 @@ describe('session gate', () => {
       nowNs: () => BigInt(nowMs) * 1_000_000n,
       sleepUntil: () => Promise.resolve(),
     };
-    const gate = sessionGate(clock, () => {
-      asked += 1;
-      if (isDown) return Promise.reject(new Error('down'));
-      return Promise.resolve({ isOpen: false, nextOpenMs: nowMs + 20 * hour, nextCloseMs: nowMs + 26 * hour });
+    const gate = sessionGate(clock, {
+      session: () => {
+        asked += 1;
+        if (isDown) return Promise.reject(new Error('down'));
+        return Promise.resolve({ isOpen: false, nextOpenMs: nowMs + 20 * hour, nextCloseMs: nowMs + 26 * hour });
+      },
+      days: () => Promise.reject(new Error('no calendar')),
     });
     expect(await gate.state()).toEqual({ state: 'closed', source: 'broker' });
     nowMs += 59_000;
@@ -55,7 +58,43 @@ describe('session gate', () => {
     expect(asked).toBe(1);
     nowMs += 1_000;
     isDown = true;
-    expect(await gate.state()).toEqual({ state: 'open', source: 'calendar' });
+    expect(await gate.state()).toEqual({ state: 'open', source: 'calendar', closeMs: at('2013-10-08T20:00:00Z') });
+  });
+
+  it("goes by the broker's calendar when its clock is away: a closure that the shipped one does not know", async () => {
+    let nowMs = at('2013-10-08T15:00:00Z');
+    let isDown = false;
+    const clock: Clock = {
+      kind: 'virtual',
+      nowMs: () => nowMs,
+      nowNs: () => BigInt(nowMs) * 1_000_000n,
+      sleepUntil: () => Promise.resolve(),
+    };
+    const day = (date: string, close = '20:00') => ({
+      date,
+      openMs: at(`${date}T13:30:00Z`),
+      closeMs: at(`${date}T${close}:00Z`),
+    });
+    const gate = sessionGate(clock, {
+      session: () =>
+        isDown
+          ? Promise.reject(new Error('down'))
+          : Promise.resolve({ isOpen: true, nextOpenMs: nowMs + 20 * hour, nextCloseMs: nowMs + hour }),
+      // The 9th is no trading day here, the 10th ends at 17:00 UTC.
+      days: () => Promise.resolve([day('2013-10-08'), day('2013-10-10', '17:00'), day('2013-10-11')]),
+    });
+    expect((await gate.state()).source).toBe('broker');
+    isDown = true;
+    nowMs = at('2013-10-09T15:00:00Z');
+    expect(await gate.state()).toEqual({ state: 'closed', source: 'broker_calendar' });
+    nowMs = at('2013-10-10T16:59:00Z');
+    const closeMs = at('2013-10-10T17:00:00Z');
+    expect(await gate.state()).toEqual({ state: 'open', source: 'broker_calendar', closeMs });
+    nowMs = closeMs;
+    expect((await gate.state()).state).toBe('closed');
+    // Beyond what the broker told the shipped calendar goes on.
+    nowMs = at('2013-10-14T15:00:00Z');
+    expect(await gate.state()).toMatchObject({ state: 'open', source: 'calendar' });
   });
 });
 
@@ -67,10 +106,11 @@ describe('daily loss stop', () => {
     expect(dailyLossReason(new Decimal(100_000), new Decimal(120_000), pct)).toBeUndefined();
   });
 
-  it('counts a day from New York midnight, also where daylight saving changes', () => {
-    expect(new Date(dayStartMs(at('2013-10-08T03:59:59Z'))).toISOString()).toBe('2013-10-07T04:00:00.000Z');
+  it('counts a session from its opening bell, and a day without one from New York midnight', () => {
+    expect(new Date(dayStartMs(at('2013-10-08T03:59:59Z'))).toISOString()).toBe('2013-10-07T13:30:00.000Z');
     expect(new Date(dayStartMs(at('2013-10-08T04:00:00Z'))).toISOString()).toBe('2013-10-08T04:00:00.000Z');
     expect(new Date(dayStartMs(at('2013-11-03T20:00:00Z'))).toISOString()).toBe('2013-11-03T04:00:00.000Z');
-    expect(new Date(dayStartMs(at('2013-11-04T20:00:00Z'))).toISOString()).toBe('2013-11-04T05:00:00.000Z');
+    expect(new Date(dayStartMs(at('2013-11-04T14:29:59Z'))).toISOString()).toBe('2013-11-04T05:00:00.000Z');
+    expect(new Date(dayStartMs(at('2013-11-04T20:00:00Z'))).toISOString()).toBe('2013-11-04T14:30:00.000Z');
   });
 });

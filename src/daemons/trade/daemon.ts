@@ -94,6 +94,7 @@ export async function runTradeDaemon(options: TradeDaemonOptions): Promise<numbe
     const { registry, failures } = await loadStrategies(config.TRADING_STRATEGY_PLUGIN_PATH);
     for (const { file, why } of failures) log.error({ file, why }, 'a strategy plug-in was not loaded');
     const session = {
+      home: options.home,
       config,
       board,
       clock,

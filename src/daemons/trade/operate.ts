@@ -21,6 +21,7 @@ import {
 import { verifyCheckIds, watchLoop } from '../../lib/runbook/trade-verify.ts';
 import { exitCode } from '../../lib/service/errors.ts';
 import { machineMs, sleep } from '../../lib/service/machine.ts';
+import { brokerHours } from '../../lib/trading/broker-view.ts';
 import { sessionGate } from '../../lib/trading/session.ts';
 import type { Operator } from './operator.ts';
 
@@ -126,10 +127,9 @@ async function conditions(operator: Operator, plan: ControlPlan, actor: string):
       .catch(() => undefined),
   ]);
   // Without keys the shipped calendar says whether the session is open.
-  const gate = sessionGate(clock, async () => {
-    const session = await operator.broker().clock();
-    const ms = (ns: bigint) => Number(ns / 1_000_000n);
-    return { isOpen: session.isOpen, nextOpenMs: ms(session.nextOpenNs), nextCloseMs: ms(session.nextCloseNs) };
+  const gate = sessionGate(clock, {
+    session: async () => brokerHours(operator.broker()).session(),
+    days: async (nowMs) => brokerHours(operator.broker()).days(nowMs),
   });
   return resumeChecks({
     nowMs: clock.nowMs(),

@@ -24,6 +24,8 @@ import type { SignalSource } from '../../lib/trading/ports.ts';
 import { endsCycle } from '../../lib/trading/process.ts';
 import { sessionGate } from '../../lib/trading/session.ts';
 import { drainOrders } from './drain.ts';
+import { confirmationReader, demandAccount } from './live.ts';
+import { universeOf } from './settings.ts';
 import type { StatusBoard } from './status.ts';
 import type { TradeConfig } from './variables.ts';
 
@@ -36,6 +38,7 @@ export interface BrokerAddress {
 }
 
 export interface SessionOptions {
+  home: string;
   config: TradeConfig;
   board: StatusBoard;
   clock: Clock;
@@ -114,6 +117,7 @@ async function lead(options: SessionOptions, ledger: OrderLedger, leadership: Le
     ...(address.isSimulator ? { retryBaseMs: 50, readTimeoutMs: 2_000 } : {}),
   });
   const broker = brokerView(reads, clock);
+  await demandAccount(broker, settings);
   let isStopped = settings.killSwitch || (await ledger.read.account.controls(accountLabel)).killSwitch;
   const firewall = createOrderFirewall({
     accountLabel,
@@ -149,7 +153,9 @@ async function lead(options: SessionOptions, ledger: OrderLedger, leadership: Le
     signals,
     reviewer: approveUnchanged,
     catalog,
-    session: sessionGate(clock, () => broker.session()),
+    session: sessionGate(clock, broker),
+    universe: universeOf(config, clock, log),
+    confirmation: confirmationReader(options.home, board.settings, config, clock),
     accountEveryMs: config.TRADING_RECONCILE_MS,
     counters,
   });

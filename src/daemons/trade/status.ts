@@ -81,8 +81,8 @@ export function statusJson(board: StatusBoard): Record<string, unknown> {
     paused: switches?.paused ?? false,
     emergency_stop: switches?.emergencyStop ?? null,
     store_emergency: switches?.storeEmergency ?? null,
-    session: cycle?.session ?? 'unknown',
-    session_source: cycle?.sessionSource ?? null,
+    session: cycle?.session?.state ?? 'unknown',
+    session_source: cycle?.session?.source ?? null,
     cursor: cycle?.cursor ?? {},
     /** True where the newest reading found no more rows. */
     cursor_at_end: cycle?.atEnd ?? {},

@@ -6,37 +6,14 @@
 import { Decimal } from 'decimal.js';
 import { defaultTopics } from '../../lib/log/topics.ts';
 import { type ConfigOf, kind, optional } from '../../lib/service/config.ts';
-
-const amount = (text: string): Decimal => {
-  const value = new Decimal(kind.decimal(text));
-  if (value.isNegative()) throw new Error('must not be negative; 0 allows nothing');
-  return value;
-};
-
-const fraction = (text: string): Decimal => {
-  const value = amount(text);
-  if (value.gt(1)) throw new Error('must be a fraction from 0 to 1 (0.05 = 5 %)');
-  return value;
-};
-
-const quantity = (text: string): Decimal => {
-  const value = amount(text);
-  if (value.isZero()) throw new Error('must be above 0');
-  return value;
-};
-
-const symbols = (text: string): readonly string[] | 'all' => {
-  if (text.trim() === '*') return 'all';
-  const list = [...new Set(kind.csv(text).map((symbol) => symbol.toUpperCase()))];
-  const wrong = list.find((symbol) => !/^[A-Z][A-Z0-9./]{0,15}$/.test(symbol));
-  if (wrong !== undefined) throw new Error(`holds ${JSON.stringify(wrong)}, which is no symbol`);
-  return list;
-};
+import { controlVariables } from './control-variables.ts';
+import { amount, fraction, quantity, symbols } from './parsers.ts';
 
 const none = undefined as Decimal | undefined;
 const noText = undefined as string | undefined;
 
 export const tradeVariables = {
+  ...controlVariables,
   APCA_API_KEY_ID: { parse: kind.optionalText, default: noText, describe: 'API key id of the account', secret: true },
   APCA_API_SECRET_KEY: {
     parse: kind.optionalText,
@@ -53,22 +30,12 @@ export const tradeVariables = {
   TRADING_MODE: {
     parse: kind.oneOf('paper', 'live'),
     default: 'paper' as 'paper' | 'live',
-    describe: 'which account; this version trades on paper only and refuses live',
+    describe: 'which account; live needs its flags, an arming and a confirmation (runbook go-live)',
   },
   TRADING_KILL_SWITCH_ENABLED: {
     parse: kind.boolean,
     default: true,
     describe: 'refuse every submit and cancel open orders in each cycle',
-  },
-  TRADING_EMERGENCY_STOP_ENABLED: {
-    parse: kind.boolean,
-    default: true,
-    describe: 'latch the emergency stop when an account limit is hit; a latched one always holds',
-  },
-  TRADING_DAILY_LOSS_STOP_PCT_EQUITY: {
-    parse: optional(fraction),
-    default: new Decimal('0.01') as Decimal | undefined,
-    describe: 'loss since the first snapshot of the day that latches the emergency stop, as a fraction of equity',
   },
   TRADING_ACCOUNT_LABEL: {
     parse: kind.optionalText,
@@ -99,9 +66,9 @@ export const tradeVariables = {
     time: 'market',
   },
   TRADING_MAX_PRICE_AGE_SECONDS: {
-    parse: kind.integer(1, 86_400),
-    default: 60,
-    describe: 'age of a price above which no order is sent',
+    parse: optional(kind.integer(1, 86_400)),
+    default: undefined as number | undefined,
+    describe: 'age of a price above which no order is sent; default 60, live 15',
     time: 'market',
   },
   TRADING_MAX_DECISION_AGE_SECONDS: {
@@ -144,7 +111,7 @@ export const tradeVariables = {
   TRADING_STATIC_SYMBOLS: {
     parse: symbols,
     default: [] as readonly string[] | 'all',
-    describe: 'symbols that may be traded; empty allows none, * allows all',
+    describe: 'symbols that may be traded; empty allows none, * allows all; also the fallback of a service',
   },
   TRADING_UNIVERSE_SYMBOL_ALLOWLIST: {
     parse: symbols,
@@ -213,6 +180,17 @@ export const tradeVariables = {
     describe: 'topic of order events',
   },
   TORGHUT_PARTITIONS: { parse: kind.integer(1, 1_000), default: 3, describe: 'partitions of the ingest and ta topics' },
+  TRADING_HTTP_HOST: {
+    parse: kind.text,
+    default: '127.0.0.1',
+    describe: 'address that the HTTP API listens on; read-only but for what carries the token',
+  },
+  TRADING_API_TOKEN: {
+    parse: kind.optionalText,
+    default: noText,
+    describe: 'bearer token of POST /drain and /reconcile; default a random one, kept in the home for its own commands',
+    secret: true,
+  },
   TRADING_HTTP_PORT: {
     parse: optional(kind.integer(0, 65_535)),
     default: undefined as number | undefined,

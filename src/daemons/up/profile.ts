@@ -78,6 +78,11 @@ export function simulatorProfile(input: ProfileInput): ChildProfile {
       TRADING_STRATEGY_CONFIG_MODE: 'sync',
       TRADING_STATIC_SYMBOLS: symbols,
       TRADING_COOLDOWN_SECONDS: '5',
+      // Its block orders are meant to be large: more than half of the simulator's equity in one symbol.
+      TRADING_MAX_ORDER_PCT_EQUITY: '1',
+      TRADING_MAX_SYMBOL_PCT_EQUITY: '1',
+      TRADING_MAX_GROSS_PCT_EQUITY: '2',
+      TRADING_MAX_NET_PCT_EQUITY: '2',
       TRADING_POLL_MS: '1000',
       TRADING_SUBMIT_LOOKUP_SECONDS: '3',
       TRADING_BROKER_MUTATION_HTTP_TIMEOUT_SECONDS: '2',

@@ -112,6 +112,28 @@ export function accountRepository(db: LedgerDb): AccountWrites {
         .executeTakeFirst();
       return row && snapshotOf(row);
     },
+    highestEquitySince: async (accountLabel, sinceMs) => {
+      const row = await db
+        .selectFrom('position_snapshots')
+        .select(sql<string | null>`max(equity)::text`.as('highest'))
+        .where('alpaca_account_label', '=', accountLabel)
+        .where('as_of', '>=', timeOf(sinceMs))
+        .executeTakeFirst();
+      return row?.highest == null ? undefined : decimalOf(row.highest);
+    },
+    stopMarks: async (accountLabel) => {
+      const { rows } = await sql<{ latched_at: Date | null; released_at: Date | null }>`
+        select max(at) filter (where after ->> 'emergencyStopReason' is not null) as latched_at,
+          max(at) filter (where after ->> 'emergencyStopReason' is null) as released_at
+        from audit_events
+        where action = 'trading_controls_changed' and after ->> 'accountLabel' = ${accountLabel}
+          and after ->> 'emergencyStopReason' is distinct from before ->> 'emergencyStopReason'
+      `.execute(db);
+      return defined({
+        latchedAtMs: optionalMs(rows[0]?.latched_at ?? null),
+        releasedAtMs: optionalMs(rows[0]?.released_at ?? null),
+      });
+    },
     saveSnapshot: async (snapshot) => {
       const last = await newest(snapshot.accountLabel);
       if (last && snapshot.asOfMs - last.as_of.getTime() < QUIET_MS) {

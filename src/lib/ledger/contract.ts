@@ -4,6 +4,8 @@
  * Guarantees: every write happens inside one transaction whose first statement checks the leader's epoch, so nothing of a
  * replaced leader is ever committed; money and quantities are decimals; market times are given, never taken from Postgres.
  */
+import type { Decimal } from 'decimal.js';
+import type { FlattenReads, FlattenWrites } from './flatten.ts';
 import type { Jsonb } from './jsonb.ts';
 import type {
   AccountSnapshot, CatalogVersion, ControlsChange, CursorKey, DecisionCounts, DecisionFilter, DecisionRefusal, DecisionRow,
@@ -120,6 +122,8 @@ export interface StrategyReads {
 }
 
 export interface StrategyWrites extends StrategyReads {
+  /** The id of a row that no catalog names (decisions of the loop itself); made disabled when there is none. */
+  ensure(name: string, description: string): Promise<string>;
   /** Upserts by name; `sync` also disables rows that are absent from the catalog. Rows are never deleted. */
   applyCatalog(catalog: {
     entries: readonly StrategyEntry[];
@@ -160,6 +164,10 @@ export interface AccountReads {
   newestSnapshot(accountLabel: string): Promise<Omit<AccountSnapshot, 'positions'> | undefined>;
   /** First snapshot at or after a market time (start of the session), for the daily loss stop. */
   firstSnapshotSince(accountLabel: string, sinceMs: number): Promise<Omit<AccountSnapshot, 'positions'> | undefined>;
+  /** Highest equity of any snapshot at or after a market time, for the drawdown stop. */
+  highestEquitySince(accountLabel: string, sinceMs: number): Promise<Decimal | undefined>;
+  /** When the emergency stop was last latched and last released, market ms, by the audit trail. */
+  stopMarks(accountLabel: string): Promise<{ latchedAtMs?: number; releasedAtMs?: number }>;
 }
 
 export interface AccountWrites extends AccountReads {
@@ -189,6 +197,7 @@ export interface LedgerReads {
   readonly strategies: StrategyReads;
   readonly orders: OrderReads;
   readonly account: AccountReads;
+  readonly flatten: FlattenReads;
 }
 
 /** One transaction of the leader. The order tables are written by lib/orders only. */
@@ -198,6 +207,7 @@ export interface LedgerTransaction {
   readonly strategies: StrategyWrites;
   readonly orders: OrderReads;
   readonly account: AccountWrites;
+  readonly flatten: FlattenWrites;
 }
 
 export interface Ledger {

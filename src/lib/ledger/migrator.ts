@@ -13,6 +13,7 @@ import { decisionsMigration } from './migrations/0001-decisions.ts';
 import { ordersMigration } from './migrations/0002-orders.ts';
 import { accountMigration } from './migrations/0003-account.ts';
 import { appendOnlyMigration } from './migrations/0004-append-only.ts';
+import { flattenMigration } from './migrations/0005-flatten.ts';
 import { grantRoles } from './roles.ts';
 import type { LedgerDb, LedgerTables } from './tables.ts';
 
@@ -22,6 +23,7 @@ export const migrations: readonly { name: string; statements: readonly string[] 
   { name: '0002_orders', statements: ordersMigration },
   { name: '0003_account', statements: accountMigration },
   { name: '0004_append_only', statements: appendOnlyMigration },
+  { name: '0005_flatten', statements: flattenMigration },
 ];
 
 export const expectedVersion = migrations.at(-1)?.name ?? '';

@@ -13,6 +13,7 @@ import { cursorRepository } from './cursors.ts';
 import { decisionRepository } from './decisions.ts';
 import { type ExecutionRepository, executionRepository } from './executions.ts';
 import { type FindingRepository, findingRepository } from './findings.ts';
+import { flattenRepository } from './flatten.ts';
 import { toJsonb } from './jsonb.ts';
 import { acquireLeadership, checkEpoch, defaultLease, type LeaseTiming } from './leadership.ts';
 import { checkSchema } from './migrator.ts';
@@ -82,6 +83,7 @@ export function openLedger(options: OpenLedgerOptions): OrderLedger {
         audit: (actor, action, after) => account.audit({ actor, action, after: toJsonb(after), atMs: clock.nowMs() }),
       }),
       orders: orderReads(tx),
+      flatten: flattenRepository(tx),
       claims: claimRepository(tx),
       executions: executionRepository(tx),
       events: orderEventRepository(tx),
@@ -117,7 +119,14 @@ export function openLedger(options: OpenLedgerOptions): OrderLedger {
     cursors: readsOf(reads.cursors, ['positions', 'lastEvaluated']),
     strategies: readsOf(reads.strategies, ['all', 'versions', 'version']),
     orders: readsOf(reads.orders, ['openOrders', 'executions', 'fills', 'positions', 'counts']),
-    account: readsOf(reads.account, ['controls', 'newestSnapshot', 'firstSnapshotSince']),
+    account: readsOf(reads.account, [
+      'controls',
+      'newestSnapshot',
+      'firstSnapshotSince',
+      'highestEquitySince',
+      'stopMarks',
+    ]),
+    flatten: readsOf(reads.flatten, ['active', 'newest']),
   };
   const orderRead: OrderLedgerReads = {
     claims: readsOf(reads.claims, ['byDecision', 'open']),

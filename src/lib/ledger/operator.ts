@@ -9,6 +9,7 @@ import { refusedError } from '../service/errors.ts';
 import { accountRepository, lockControls } from './account.ts';
 import { ledgerError, openConnection } from './connection.ts';
 import type { ControlsChange, TradingControls } from './contract.ts';
+import { type FlattenReads, type FlattenRequest, flattenRepository } from './flatten.ts';
 import type { Jsonb } from './jsonb.ts';
 
 export interface ChangeReason {
@@ -42,11 +43,17 @@ export interface OperatorLedger {
   ): Promise<TradingControls>;
   audit(event: ChangeReason & { action: string; before?: Jsonb; after?: Jsonb }): Promise<void>;
   leader(accountLabel: string): Promise<LeaderView | undefined>;
+  /** Asks the loop to close positions; the id, or undefined when a request is active already. */
+  requestFlatten(request: Omit<FlattenRequest, 'id' | 'state'>): Promise<string | undefined>;
+  flatten: FlattenReads;
+  /** Who last armed live trading, and until when (market ms). */
+  lastArming(accountLabel: string): Promise<(StopRecord & { untilMs: number }) | undefined>;
   /** Who last turned on the kill switch or latched the emergency stop. */
   lastStop(accountLabel: string): Promise<StopRecord | undefined>;
   close(): Promise<void>;
 }
 
+const armingSchema = z.object({ actor: z.string(), reason: z.string().nullable() });
 const stopSchema = z.object({ actor: z.string(), reason: z.string().nullable(), at: z.date() });
 
 export function openOperatorLedger(dsn: string): OperatorLedger {
@@ -69,7 +76,8 @@ export function openOperatorLedger(dsn: string): OperatorLedger {
             const isSame =
               now.killSwitch === expected.killSwitch &&
               now.paused === expected.paused &&
-              now.emergencyStopReason === expected.emergencyStopReason;
+              now.emergencyStopReason === expected.emergencyStopReason &&
+              now.liveArmedUntilMs === expected.liveArmedUntilMs;
             if (!isSame) throw controlsChanged(accountLabel);
           }
           return account.setControls(accountLabel, change, why);
@@ -103,6 +111,25 @@ export function openOperatorLedger(dsn: string): OperatorLedger {
       );
       const row = found.rows[0] && stopSchema.parse(found.rows[0]);
       return row && { actor: row.actor, reason: row.reason, atMs: row.at.getTime() };
+    },
+    requestFlatten: (request) => asOurs(db.transaction().execute((tx) => flattenRepository(tx).request(request))),
+    flatten: {
+      active: (accountLabel) => asOurs(flattenRepository(db).active(accountLabel)),
+      newest: (accountLabel) => asOurs(flattenRepository(db).newest(accountLabel)),
+    },
+    lastArming: async (accountLabel) => {
+      const { rows } = await asOurs(
+        sql<{ actor: string; reason: string | null; at: Date; until: string }>`
+          select actor, reason, at, after ->> 'liveArmedUntilMs' as until from audit_events
+          where action = 'trading_controls_changed' and after ->> 'accountLabel' = ${accountLabel}
+            and after ->> 'liveArmedUntilMs' is not null
+            and after ->> 'liveArmedUntilMs' is distinct from before ->> 'liveArmedUntilMs'
+          order by id desc limit 1
+        `.execute(db),
+      );
+      const [row] = rows;
+      if (!row) return undefined;
+      return { ...armingSchema.parse(row), atMs: row.at.getTime(), untilMs: Number(row.until) };
     },
     close,
   };

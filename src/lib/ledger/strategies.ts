@@ -42,6 +42,27 @@ export function strategyRepository(db: LedgerDb, { epoch, nowMs, audit }: Strate
   };
   return {
     all,
+    ensure: async (name, description) => {
+      await db
+        .insertInto('strategies')
+        .values({
+          id: randomUUID(),
+          name,
+          description,
+          enabled: false,
+          base_timeframe: 'none',
+          universe_type: 'static',
+          universe_symbols: toJsonb([]),
+          max_position_pct_equity: null,
+          max_notional_per_trade: null,
+          catalog_meta: toJsonb({ made_by: 'trade' }),
+          catalog_digest: '',
+        })
+        .onConflict((conflict) => conflict.doNothing())
+        .execute();
+      const found = db.selectFrom('strategies').select('id').where('name', '=', name);
+      return (await found.executeTakeFirstOrThrow()).id;
+    },
     versions: (limit) => catalogVersions(db, limit),
     version: (version) => catalogVersion(db, version),
     applyCatalog: async ({ entries, digest, mode, actor, source }) => {

@@ -5,6 +5,7 @@
 import type { ColumnType, Generated, Kysely } from 'kysely';
 import type { OrderAction, OrderIntent } from '../risk/order.ts';
 import type { ClaimState, DecisionStatus, OrderState, RejectOrigin } from './contract.ts';
+import type { FlattenCause, FlattenState } from './flatten.ts';
 import type { Jsonb } from './jsonb.ts';
 
 type Int8 = ColumnType<string, bigint, bigint>;
@@ -279,6 +280,19 @@ export interface LedgerTables {
     before: ColumnType<unknown, Jsonb | null, never>;
     after: ColumnType<unknown, Jsonb | null, never>;
     at: Date;
+    recorded_at: RecordTime;
+  };
+  flatten_requests: {
+    id: string;
+    account_label: string;
+    cause: FlattenCause;
+    state: FlattenState;
+    plan: Json;
+    reason: string;
+    actor: string;
+    requested_at: Date;
+    expires_at: Date;
+    ended_at: Date | null;
     recorded_at: RecordTime;
   };
   reconcile_state: { account_label: string; reconciled_at: Date; passes: Int8; last_changes: number };

@@ -1,11 +1,11 @@
 /**
  * The order desk: everything after the approved order (spec 4, design 5).
  * Guarantees: one POST per claim, for ever; an order at the broker is known to the ledger once the desk has resolved its
- * claims and a reconcile pass has run; nothing goes back from a final state; only an ApprovedOrder can be submitted.
+ * claims and a reconcile pass has run; nothing goes back from a final state; only what risk made can be submitted.
  */
 
 import type { OrderState } from '../ledger/contract.ts';
-import type { ApprovedOrder } from '../risk/order.ts';
+import type { ApprovedOrder, ReduceOnlyOrder } from '../risk/order.ts';
 
 export type SubmitOutcome =
   /** The broker has it. `adopted`: it was already there under our client order id. */
@@ -19,7 +19,7 @@ export type SubmitOutcome =
     }
   /** Definitely not at the broker; the decision is `rejected` with these codes. */
   | { kind: 'rejected'; reasons: readonly string[]; brokerStatus?: number; brokerCode?: string; brokerMessage?: string }
-  /** A switch held it before any I/O (`kill_switch_enabled`, `trading_paused`, `draining`, `broker_auth`); decision `blocked`. */
+  /** A switch held it before any I/O (`kill_switch_enabled`, `trading_paused`, `emergency_stop_active`, `draining`, …). */
   | { kind: 'blocked'; reasons: readonly string[] }
   /** May be at the broker: looked up by client id until found or expired. Counts as an open order meanwhile. */
   | { kind: 'unknown'; clientOrderId: string; why: string }
@@ -89,6 +89,8 @@ export interface OrderDeskStatus {
   lastReconcileAtMs?: number;
   lastReconcileChanges?: number;
   lastReconcileError?: string;
+  /** Findings open after the last pass, by kind. */
+  findings: Readonly<Record<string, number>>;
   /** 401 of the broker: no submit until a read works again. */
   isBrokerAuthLatched: boolean;
   isDraining: boolean;
@@ -114,6 +116,8 @@ export interface OrderDesk {
    * The decision's status is written by the desk (submitted, rejected, blocked).
    */
   submit(order: ApprovedOrder): Promise<SubmitOutcome>;
+  /** The same for an order that only lowers a position: it also leaves while pause, kill switch or a stop are on. */
+  submitReduction(order: ReduceOnlyOrder): Promise<SubmitOutcome>;
   /**
    * One pass: orders, fills, claims, positions. Runs by itself inside `run` too; passes never overlap.
    * @param sinceMs market ms: list orders from a day before it at the latest, however recent the last pass was

@@ -14,11 +14,11 @@ import type { Logger } from '../service/logging.ts';
 import { machineMs, sleep } from '../service/machine.ts';
 import { cancelOpenOrders, createLateCanceller } from './cancel.ts';
 import { createQueue, type DeskContext, type OrderDeskSettings } from './context.ts';
-import type { OrderDesk, OrderDeskStatus, ReconcileSummary } from './contract.ts';
+import type { OrderDesk, OrderDeskStatus, ReconcileSummary, SubmitOutcome } from './contract.ts';
 import { type FeedOptions, type OrderFeed, openOrderFeed } from './feed.ts';
 import type { OrderFirewall } from './firewall.ts';
 import { createReconciler } from './reconcile.ts';
-import { resolveClaims, submitApproved } from './submit.ts';
+import { resolveClaims, submitApproved, submitReduction } from './submit.ts';
 
 export interface OrderDeskOptions {
   ledger: OrderLedger;
@@ -111,6 +111,12 @@ export function createOrderDesk(options: OrderDeskOptions): OrderDesk {
     unknownClaims = counts.unknownClaims;
   };
 
+  const counted = async (submitting: Promise<SubmitOutcome>): Promise<SubmitOutcome> => {
+    const outcome = await submitting;
+    if (outcome.kind === 'submitted' || outcome.kind === 'unknown') await refreshCounts();
+    return outcome;
+  };
+
   const trouble = new Map<string, string>();
   /**
    * Ledger and broker outages pass; a lost leadership and mistakes in the program do not. A trouble is told when it begins,
@@ -186,11 +192,8 @@ export function createOrderDesk(options: OrderDeskOptions): OrderDesk {
       crashPoint('recover.after');
       return summary;
     },
-    submit: async (order) => {
-      const outcome = await submitApproved(context, order);
-      if (outcome.kind === 'submitted' || outcome.kind === 'unknown') await refreshCounts();
-      return outcome;
-    },
+    submit: (order) => counted(submitApproved(context, order)),
+    submitReduction: (order) => counted(submitReduction(context, order)),
     reconcile,
     cancelOpenOrders: (reason, limitMs = CANCEL_LIMIT_MS) => cancelOpenOrders(context, reason, limitMs),
     beginDrain: () => {
@@ -223,10 +226,17 @@ export function createOrderDesk(options: OrderDeskOptions): OrderDesk {
       unknownClaims,
       ...(last.summary ? { lastReconcileAtMs: last.summary.atMs, lastReconcileChanges: last.summary.changes } : {}),
       ...(last.error === undefined ? {} : { lastReconcileError: last.error }),
+      findings: countByKind(last.summary?.findings ?? []),
       isBrokerAuthLatched: context.flags.isBrokerAuthLatched,
       isDraining: context.flags.isDraining,
       feed: feed?.positions() ?? [],
       counters: { ...context.counters },
     }),
   };
+}
+
+function countByKind(findings: readonly { kind: string }[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { kind } of findings) counts[kind] = (counts[kind] ?? 0) + 1;
+  return counts;
 }

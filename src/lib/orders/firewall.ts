@@ -1,7 +1,8 @@
 /**
  * The order firewall (spec 3.5): the one object that may change anything at the broker. Reads are free, everything else
- * comes through here. Guarantees: right before the I/O it checks the leadership, the kill switch and the account label, and
- * compares the normalised payload with the terms of the claim; cancels pass also with the kill switch on.
+ * comes through here. Guarantees: it sends only what the submit protocol sealed out of risk (sendable.ts); right before the
+ * I/O it checks the leadership, the kill switch and the account label, and compares the normalised payload with the terms;
+ * with the kill switch on only cancels and reduce-only orders pass.
  */
 import type { RequestBudget } from '../alpaca/trading-budget.ts';
 import type { MutationReply } from '../alpaca/trading-errors.ts';
@@ -11,21 +12,18 @@ import type { Leadership } from '../ledger/contract.ts';
 import type { OrderTerms } from '../risk/order.ts';
 import { TorghutError } from '../service/errors.ts';
 import { isOurClientOrderId } from './client-order-id.ts';
+import { isSendable, type SendableOrder } from './sendable.ts';
 
 export interface OrderFirewall {
   readonly accountLabel: string;
   /** Waits for a token of the request budget; to be called before the claim goes to broker_io. */
   reserve(purpose: 'normal' | 'cancel', signal?: AbortSignal): Promise<boolean>;
   /** POSTs one order. @throws `order_firewall_*` when it must not leave; nothing was sent then */
-  submit(order: {
-    accountLabel: string;
-    clientOrderId: string;
-    terms: OrderTerms;
-  }): Promise<MutationReply<BrokerOrder>>;
+  submit(order: SendableOrder): Promise<MutationReply<BrokerOrder>>;
   /** Requests the cancel of one order by its broker id. */
   cancel(brokerOrderId: string): Promise<MutationReply<undefined>>;
-  /** Why no order may leave now; undefined when it may. */
-  closedBecause(): string | undefined;
+  /** Why no such order may leave now; undefined when it may. */
+  closedBecause(isReduceOnly?: boolean): string | undefined;
 }
 
 export interface FirewallOptions {
@@ -81,8 +79,8 @@ export function checkPayload(terms: OrderTerms, clientOrderId: string): void {
 export function createOrderFirewall(options: FirewallOptions): OrderFirewall {
   const { accountLabel, mutations, budget, leadership, isKillSwitchOn } = options;
   const proof = issueMutationCapability();
-  const closedBecause = () => {
-    if (isKillSwitchOn()) return 'kill_switch_enabled';
+  const closedBecause = (isReduceOnly = false) => {
+    if (!isReduceOnly && isKillSwitchOn()) return 'kill_switch_enabled';
     return leadership.isHeld() ? undefined : 'leadership_lost';
   };
   return {
@@ -90,6 +88,7 @@ export function createOrderFirewall(options: FirewallOptions): OrderFirewall {
     reserve: (purpose, signal) => budget.take(purpose, signal),
     closedBecause,
     submit: async (order) => {
+      if (!isSendable(order)) refuse('order_not_approved', 'it was not made by risk and the submit protocol');
       if (order.accountLabel !== accountLabel) {
         refuse(
           'order_firewall_account_label_mismatch',
@@ -97,7 +96,7 @@ export function createOrderFirewall(options: FirewallOptions): OrderFirewall {
         );
       }
       checkPayload(order.terms, order.clientOrderId);
-      if (isKillSwitchOn()) refuse('kill_switch_enabled', 'the kill switch is on');
+      if (!order.isReduceOnly && isKillSwitchOn()) refuse('kill_switch_enabled', 'the kill switch is on');
       leadership.assertHeld();
       return mutations.submitOrder(proof, order.terms, order.clientOrderId);
     },

@@ -7,29 +7,46 @@ import type { MutationReply } from '../alpaca/trading-errors.ts';
 import type { BrokerOrder } from '../alpaca/trading-schema.ts';
 import type { ClaimRow } from '../ledger/claims.ts';
 import { toJsonb } from '../ledger/jsonb.ts';
-import { isApprovedOrder } from '../risk/approved.ts';
-import type { ApprovedOrder } from '../risk/order.ts';
+import { isApprovedOrder, isReduceOnlyOrder } from '../risk/approved.ts';
+import type { ApprovedOrder, ReduceOnlyOrder } from '../risk/order.ts';
 import { crashPoint } from '../service/crash-point.ts';
 import { describeError, TorghutError } from '../service/errors.ts';
-import { clientOrderIdOf } from './client-order-id.ts';
 import type { DeskContext } from './context.ts';
 import type { RecoverySummary, SubmitOutcome } from './contract.ts';
 import { checkPayload } from './firewall.ts';
+import { fromClaim, fromRisk, type SendableOrder } from './sendable.ts';
 import { lookUp, refuse, type Sendable, settle } from './settle.ts';
 
-/** claim → one POST → settle for an approved order. */
+/** claim → one POST → settle for an approved order. @throws `order_not_approved` */
 export async function submitApproved(context: DeskContext, order: ApprovedOrder): Promise<SubmitOutcome> {
   // The brand holds at compile time; this holds for what a cast or another module made.
-  if (!isApprovedOrder(order)) {
-    throw new TorghutError({
-      code: 'order_not_approved',
-      what: 'the order desk refused an order that risk did not approve',
-      why: 'the object was not made by lib/risk in this process',
-      next: 'send every order through risk #2',
-      exitCode: 4,
-    });
-  }
+  if (!isApprovedOrder(order)) throw notApproved();
+  return submitOrder(context, order, fromRisk(order, false));
+}
+
+/** The same for an order that only lowers a position: pause, kill switch and emergency stop do not hold it (spec 3.4). */
+export async function submitReduction(context: DeskContext, order: ReduceOnlyOrder): Promise<SubmitOutcome> {
+  if (!isReduceOnlyOrder(order)) throw notApproved();
+  return submitOrder(context, order, fromRisk(order, true));
+}
+
+function notApproved(): TorghutError {
+  return new TorghutError({
+    code: 'order_not_approved',
+    what: 'the order desk refused an order that risk did not approve',
+    why: 'the object was not made by lib/risk in this process',
+    next: 'send every order through risk #2',
+    exitCode: 4,
+  });
+}
+
+async function submitOrder(
+  context: DeskContext,
+  order: ApprovedOrder | ReduceOnlyOrder,
+  sendable: SendableOrder,
+): Promise<SubmitOutcome> {
   const { decision, terms } = order;
+  const { clientOrderId } = sendable;
   const { accountLabel } = context.settings;
   if (decision.accountLabel !== accountLabel) {
     throw new TorghutError({
@@ -39,15 +56,7 @@ export async function submitApproved(context: DeskContext, order: ApprovedOrder)
       exitCode: 4,
     });
   }
-  const clientOrderId = clientOrderIdOf(decision.hash);
-  const sendable: Sendable = {
-    decisionId: decision.id,
-    accountLabel,
-    clientOrderId,
-    terms,
-    approvedAtMs: order.approvedAtMs,
-  };
-  const held = heldBecause(context);
+  const held = heldBecause(context, sendable.isReduceOnly);
   if (held) return hold(context, sendable, 'planned', held);
 
   crashPoint('claim.before');
@@ -89,10 +98,21 @@ export async function submitApproved(context: DeskContext, order: ApprovedOrder)
 }
 
 /** Switches that hold an order before anything is written or sent. */
-function heldBecause(context: DeskContext): string | undefined {
+function heldBecause(context: DeskContext, isReduceOnly: boolean): string | undefined {
   if (context.flags.isDraining) return 'draining';
   if (context.flags.isBrokerAuthLatched) return 'broker_auth';
-  return context.firewall.closedBecause();
+  return context.firewall.closedBecause(isReduceOnly);
+}
+
+/** The switches as the ledger has them right before the POST, and those of the process. */
+async function heldNow(context: DeskContext, isReduceOnly: boolean): Promise<string | undefined> {
+  if (!isReduceOnly) {
+    const controls = await context.ledger.read.account.controls(context.settings.accountLabel);
+    if (controls.killSwitch) return 'kill_switch_enabled';
+    if (controls.paused) return 'trading_paused';
+    if (controls.emergencyStopReason !== undefined) return 'emergency_stop_active';
+  }
+  return heldBecause(context, isReduceOnly);
 }
 
 /** Refuses a claim, or a decision without one, that a switch holds. */
@@ -113,7 +133,7 @@ async function hold(
 }
 
 /** The steps after the claim: check, broker_io, one POST, settle. */
-async function sendClaim(context: DeskContext, order: Sendable): Promise<SubmitOutcome> {
+async function sendClaim(context: DeskContext, order: SendableOrder): Promise<SubmitOutcome> {
   const { clock, settings, firewall, leadership } = context;
   // The token first: a claim in broker_io must not wait, and the age is checked after the wait.
   await firewall.reserve('normal');
@@ -126,8 +146,7 @@ async function sendClaim(context: DeskContext, order: Sendable): Promise<SubmitO
     });
     return { kind: 'rejected', reasons: ['decision_too_old'] };
   }
-  const controls = await context.ledger.read.account.controls(settings.accountLabel);
-  const held = controls.killSwitch ? 'kill_switch_enabled' : controls.paused ? 'trading_paused' : heldBecause(context);
+  const held = await heldNow(context, order.isReduceOnly);
   if (held === 'leadership_lost') leadership.assertHeld();
   if (held) return hold(context, order, 'claimed', held);
   const badPayload = payloadProblem(order);
@@ -156,11 +175,7 @@ async function sendClaim(context: DeskContext, order: Sendable): Promise<SubmitO
   context.counters.posts += 1;
   let reply: MutationReply<BrokerOrder>;
   try {
-    reply = await firewall.submit({
-      accountLabel: order.accountLabel,
-      clientOrderId: order.clientOrderId,
-      terms: order.terms,
-    });
+    reply = await firewall.submit(order);
   } catch (error) {
     // The firewall throws before anything is sent. Without leadership nothing may be written either.
     if (!(error instanceof TorghutError) || error.code === 'leadership_lost') throw error;
@@ -268,7 +283,7 @@ export async function resolveClaims(
     context.inFlight.add(claim.decisionId);
     try {
       if (claim.state === 'claimed') {
-        const outcome = await sendClaim(context, claim);
+        const outcome = await sendClaim(context, fromClaim(claim));
         if (outcome.kind === 'submitted' || outcome.kind === 'unknown') summary.posted += 1;
         if (outcome.kind === 'rejected' || outcome.kind === 'blocked') summary.rejected += 1;
         if (outcome.kind === 'unknown') summary.unknown += 1;

@@ -5,7 +5,8 @@
  */
 import { Decimal } from 'decimal.js';
 import { approve } from './approved.ts';
-import { type GateInput, gates, isAmount } from './gates.ts';
+import { type GateInput, isAmount } from './gate.ts';
+import { gates } from './gates.ts';
 import type { ApprovedOrder, Decision, OrderTerms, RefusedOrder } from './order.ts';
 import { closableQuantity } from './projection.ts';
 import type { RiskLimits, RiskSnapshot } from './snapshot.ts';
@@ -71,7 +72,7 @@ function assess(decision: Decision, snapshot: RiskSnapshot, limits: RiskLimits, 
     const bypassed = gate.entriesOnly && isClosing;
     return { gate: gate.name, reasons: bypassed ? [] : gate.check(input), bypassed };
   });
-  const reasons = answers.flatMap((answer) => answer.reasons);
+  const reasons = [...new Set(answers.flatMap((answer) => answer.reasons))];
   const record: RiskRecord = {
     stage,
     atMs: snapshot.nowMs,

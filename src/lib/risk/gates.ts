@@ -3,41 +3,10 @@
  * reasons why it refuses; all are asked, reasons accumulate, approved means none. `entriesOnly` gates do not hold a closing
  * order: what has been removed from a list, or is over a limit, must still be closable.
  */
-import type { Decimal } from 'decimal.js';
-import type { Decision, OrderTerms } from './order.ts';
+import { exposureGates } from './exposure-gates.ts';
+import { entryGate, type Gate, gate, isAmount, when } from './gate.ts';
 import { buyingPowerNeed, pendingQuantity, projectedPosition, reduces, usableBuyingPower } from './projection.ts';
 import { quantityStep, roundToStep } from './sizing.ts';
-import type { RiskLimits, RiskSnapshot } from './snapshot.ts';
-
-export interface GateInput {
-  decision: Decision;
-  /** Terms after clamping. */
-  terms: OrderTerms;
-  snapshot: RiskSnapshot;
-  limits: RiskLimits;
-  /** The order lowers |position| and cannot flip it. */
-  isClosing: boolean;
-  /** 1 before review (cheap), 2 after it (authoritative). */
-  stage: 1 | 2;
-  /** First parsable of newest price, limit price, stop price; USD. */
-  price: Decimal | undefined;
-}
-
-export interface Gate {
-  name: string;
-  entriesOnly: boolean;
-  check(input: GateInput): readonly string[];
-}
-
-const when = (refuses: boolean, reason: string): readonly string[] => (refuses ? [reason] : []);
-
-/** Finite and not negative: anything else is no account state. */
-export function isAmount(value: Decimal | undefined): value is Decimal {
-  return value?.isFinite() === true && !value.isNegative();
-}
-
-const gate = (name: string, check: Gate['check'], entriesOnly = false): Gate => ({ name, check, entriesOnly });
-const entryGate = (name: string, check: Gate['check']): Gate => gate(name, check, true);
 
 const isCrypto = (symbol: string) => symbol.includes('/');
 
@@ -140,7 +109,11 @@ const ageGate = gate('decision_age', ({ decision, snapshot, limits }) =>
 /** In the order in which reasons are reported. */
 export const gates: readonly Gate[] = [
   gate('master_enable', ({ snapshot }) => when(!snapshot.switches.tradingEnabled, 'trading_disabled')),
-  gate('crypto', ({ terms, limits }) => when(isCrypto(terms.symbol) && !limits.allowCrypto, 'crypto_trading_disabled')),
+  gate('crypto', ({ terms, limits }) => {
+    if (!isCrypto(terms.symbol)) return [];
+    if (!limits.allowCrypto) return ['crypto_trading_disabled'];
+    return when(limits.mode === 'live' && !limits.allowCryptoLive, 'crypto_live_trading_disabled');
+  }),
   entryGate('strategy_enabled', ({ limits }) => when(!limits.strategyEnabled, 'strategy_disabled')),
   entryGate('catalog', ({ snapshot }) => when(snapshot.switches.catalogInvalid, 'strategy_catalog_invalid')),
   // Signals and prices may stop any moment (spec ta 5.2): what is held may still be closed.
@@ -158,11 +131,18 @@ export const gates: readonly Gate[] = [
   accountGate,
   buyingPowerGate,
   positionGate,
+  ...exposureGates,
   shortGate,
   cooldownGate,
   gate('kill_switch', ({ snapshot }) => when(snapshot.switches.killSwitch, 'kill_switch_enabled')),
   gate('pause', ({ snapshot }) => when(snapshot.switches.paused, 'trading_paused')),
   gate('emergency_stop', ({ snapshot }) => when(snapshot.switches.emergencyStop !== null, 'emergency_stop_active')),
+  // One code says that live trading is not open, the others why (spec 3.4).
+  gate('live', ({ snapshot }) => {
+    const holds = snapshot.switches.liveHolds ?? [];
+    return holds.length === 0 ? [] : ['capital_stage_shadow', ...holds];
+  }),
+  entryGate('entry_holds', ({ snapshot }) => snapshot.switches.entryHolds ?? []),
   gate('account_restricted', ({ snapshot }) => when(snapshot.account?.isRestricted === true, 'account_restricted')),
   gate('session', ({ snapshot, limits }) =>
     when(snapshot.session === 'closed' || (snapshot.session === 'unknown' && limits.mode === 'live'), 'market_closed'),
@@ -183,6 +163,11 @@ const blocking: ReadonlySet<string> = new Set([
   'trading_paused',
   'emergency_stop_active',
   'market_closed',
+  'capital_stage_shadow',
+  'new_exposure_cutoff_active',
+  'universe_fail_safe_blocked',
+  'reconcile_stale',
+  'foreign_order_open',
 ]);
 
 /** Does a switch hold this order (blocked), or did a limit refuse it (rejected)? */

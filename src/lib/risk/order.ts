@@ -1,6 +1,6 @@
 /**
- * The words that strategy, risk and orders share: decision, order terms, the approved order.
- * Guarantee: an ApprovedOrder can be made only by lib/risk (the brand's symbol is not exported) and is the only thing that
+ * The words that strategy, risk and orders share: decision, order terms, the approved order, the reduce-only order.
+ * Guarantee: both orders can be made only by lib/risk (the brands' symbols are not exported) and are the only things that
  * lib/orders accepts. Money and quantities are decimals (design 5).
  */
 import type { Decimal } from 'decimal.js';
@@ -69,6 +69,20 @@ export interface ApprovedOrder {
   readonly decision: Decision;
   readonly terms: OrderTerms;
   /** Market milliseconds at which risk #2 approved it. */
+  readonly approvedAtMs: number;
+}
+
+declare const reduceOnly: unique symbol;
+
+/**
+ * An order of an operator's flatten, or of an account stop: lowers |position| and cannot flip it, so it may leave while
+ * switches hold everything else. Only lib/risk makes one (reduction.ts).
+ */
+export interface ReduceOnlyOrder {
+  readonly [reduceOnly]: true;
+  readonly decision: Decision;
+  readonly terms: OrderTerms;
+  /** Market milliseconds. */
   readonly approvedAtMs: number;
 }
 

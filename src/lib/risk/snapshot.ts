@@ -26,6 +26,8 @@ export interface PendingOrder {
   remaining: Decimal;
   type: OrderType;
   limitPrice?: Decimal;
+  /** Reference price of its decision, USD; absent for orders that no decision of ours made. */
+  price?: Decimal;
   /** Estimated USD that the broker's buying power does not show yet; absent for orders that it already counts. */
   unseenCost?: Decimal;
 }
@@ -35,6 +37,17 @@ export interface PriceView {
   price: Decimal;
   /** Market milliseconds of the bar it comes from. */
   asOfMs: number;
+  /** Shares traded over the price look-back; absent when it was not asked for. */
+  recentVolume?: Decimal;
+}
+
+/** What is held of one symbol. */
+export interface HoldingView {
+  symbol: string;
+  /** Signed. */
+  quantity: Decimal;
+  /** USD, the newest that is known of it. */
+  price: Decimal | undefined;
 }
 
 export interface AssetView {
@@ -56,6 +69,10 @@ export interface TradingSwitches {
   catalogInvalid: boolean;
   /** Why the signal store is in an emergency (its disk is nearly full): exits only; null or absent while it is not. */
   storeEmergency?: string | null;
+  /** Codes that hold entries only (universe, cut-off before the close, stale reconcile …); closing goes on. */
+  entryHolds?: readonly string[];
+  /** Codes that hold every order of a live account (spec 3.4), in that order; always empty on paper. */
+  liveHolds?: readonly string[];
 }
 
 export interface RiskSnapshot {
@@ -69,6 +86,8 @@ export interface RiskSnapshot {
   position: Decimal | undefined;
   /** Pending orders of all symbols, the broker's and those that it may not show yet. */
   pending: readonly PendingOrder[];
+  /** Everything held; undefined when the broker did not say. */
+  holdings: readonly HoldingView[] | undefined;
   /** Newest price of the symbol. */
   price: PriceView | undefined;
   asset: AssetView | undefined;
@@ -89,9 +108,20 @@ export interface RiskLimits {
   minNotionalPerTrade: Decimal | undefined;
   /** Fraction of equity per symbol; the strategy's beats the global one. */
   maxPositionPctEquity: Decimal | undefined;
+  /** Account-wide caps, fractions of equity (spec 3.3): one order, one symbol, sum of all, long less short. */
+  maxOrderPctEquity: Decimal | undefined;
+  maxSymbolPctEquity: Decimal | undefined;
+  maxGrossPctEquity: Decimal | undefined;
+  maxNetPctEquity: Decimal | undefined;
+  /** Symbols held at once. */
+  maxPositions: number | undefined;
+  /** Part of the recent volume that one order may be. */
+  maxParticipationRate: Decimal | undefined;
   allowShorts: boolean;
   allowFractional: boolean;
   allowCrypto: boolean;
+  /** Besides allowCrypto, on a live account. */
+  allowCryptoLive: boolean;
   /** Market seconds; 0 = off. */
   cooldownSeconds: number;
   /** Basis points of the broker's buying power that are never used. */

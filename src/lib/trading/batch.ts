@@ -9,7 +9,7 @@ import { screenDecision } from '../risk/evaluate.ts';
 import { isBlocked } from '../risk/gates.ts';
 import type { PriceView, RiskSnapshot, TradingSwitches } from '../risk/snapshot.ts';
 import { crashPoint } from '../service/crash-point.ts';
-import { type Book, positionOf } from './book.ts';
+import { type Book, holdingsOf, positionOf } from './book.ts';
 import type { MadeDecision } from './decide.ts';
 import type { Plan } from './plan.ts';
 import type { SignalRow, WindowSize } from './ports.ts';
@@ -44,6 +44,8 @@ export interface BatchInput {
   facts: BatchFacts | undefined;
   switches: TradingSwitches;
   session: SessionState;
+  /** What may be traded now. */
+  universe: readonly string[] | 'all';
   cursor: CursorMap;
 }
 
@@ -117,7 +119,7 @@ export async function commitBatch(batch: BatchInput, ports: CommitPorts): Promis
 /** Risk #1 on the facts of the batch; its inputs and result are stored with the decision. */
 function screen(
   item: MadeDecision,
-  { facts, switches, session }: BatchInput,
+  { facts, switches, session, universe }: BatchInput,
   { settings }: CommitPorts,
   nowMs: number,
 ): ScreenedDecision {
@@ -128,13 +130,14 @@ function screen(
     session,
     account: facts?.book.account,
     position: facts && positionOf(facts.book, decision.symbol),
+    holdings: facts && holdingsOf(facts.book, facts.prices),
     pending: facts?.book.pending ?? [],
     price: facts?.prices.get(decision.symbol),
     // Asked of the broker only for what reaches risk #2.
     asset: undefined,
     lastEntryAtMs: facts?.entryTimes.get(`${decision.strategyId} ${decision.symbol}`),
   };
-  const { reasons, record } = screenDecision(decision, snapshot, limitsFor(settings, item.wish.entry));
+  const { reasons, record } = screenDecision(decision, snapshot, limitsFor(settings, item.wish.entry, universe));
   const row = { decision, decidedAtMs: nowMs, detail: toJsonb({ ...item.detail, risk_1: record }) };
   if (reasons.length === 0) return row;
   const refusal = { reasons, atMs: nowMs, detail: toJsonb({ stage: 1, reasons }) };

@@ -7,7 +7,7 @@ import { Decimal } from 'decimal.js';
 import type { LedgerReads, OpenOrder } from '../ledger/contract.ts';
 import type { OrderTerms } from '../risk/order.ts';
 import { buyingPowerNeed } from '../risk/projection.ts';
-import type { PendingOrder } from '../risk/snapshot.ts';
+import type { HoldingView, PendingOrder, PriceView } from '../risk/snapshot.ts';
 import { TorghutError } from '../service/errors.ts';
 import { machineMs } from '../service/machine.ts';
 import type { BrokerAccount, BrokerPosition, BrokerView } from './ports.ts';
@@ -25,6 +25,18 @@ export interface Book {
 /** Signed quantity of a symbol; undefined when the positions are not known. */
 export function positionOf(book: Book, symbol: string): Decimal | undefined {
   return book.positions === undefined ? undefined : (book.positions.get(symbol)?.quantity ?? new Decimal(0));
+}
+
+/** Everything held, each at its newest price: the bar's where it is known, else the broker's own. */
+export function holdingsOf(book: Book, prices: ReadonlyMap<string, PriceView>): HoldingView[] | undefined {
+  return (
+    book.positions &&
+    [...book.positions.values()].map(({ symbol, quantity, currentPrice }) => ({
+      symbol,
+      quantity,
+      price: prices.get(symbol)?.price ?? currentPrice,
+    }))
+  );
 }
 
 /** Errors that may pass stop the cycle (it is tried again); definite refusals mean "not known". */
@@ -47,6 +59,7 @@ function pendingOf(order: OpenOrder): PendingOrder {
     remaining: order.remainingQty,
     type: order.type,
     ...(order.limitPrice === undefined ? {} : { limitPrice: order.limitPrice }),
+    ...(order.price === undefined ? {} : { price: order.price }),
     ...(isUnseen && order.price !== undefined ? { unseenCost: buyingPowerNeed(terms, order.price) } : {}),
   };
 }
@@ -75,6 +88,7 @@ export function withSubmitted(book: Book, terms: OrderTerms, price: Decimal | un
     remaining: terms.quantity,
     type: terms.type,
     ...(terms.limitPrice === undefined ? {} : { limitPrice: terms.limitPrice }),
+    ...(price === undefined ? {} : { price }),
     ...(isClosing || price === undefined ? {} : { unseenCost: buyingPowerNeed(terms, price) }),
   };
   return { ...book, pending: [...book.pending, pending] };

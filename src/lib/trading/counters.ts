@@ -18,6 +18,10 @@ export interface CycleCounters {
   /** Wishes dropped outside the session. */
   closedWishes: number;
   strategyErrors: number;
+  /** Readings of signals that failed, by code. */
+  faults: Record<string, number>;
+  /** Batches that were not decided on, by what was wrong with them. */
+  qualityReasons: Record<string, number>;
   refuse(reasons: readonly string[], isHeld: boolean): void;
   add(summary: ProcessSummary): void;
 }
@@ -36,6 +40,8 @@ export function newCounters(): CycleCounters {
     wouldDiffer: 0,
     closedWishes: 0,
     strategyErrors: 0,
+    faults: {},
+    qualityReasons: {},
     refuse: (reasons, isHeld) => {
       counters[isHeld ? 'blocked' : 'rejected'] += 1;
       const counts = isHeld ? counters.blockReasons : counters.rejectReasons;

@@ -6,6 +6,7 @@
  */
 import type { TradingControls } from '../ledger/contract.ts';
 import { toJsonb } from '../ledger/jsonb.ts';
+import type { ConfirmationState } from '../risk/live-gate.ts';
 import type { TradingSwitches } from '../risk/snapshot.ts';
 import { crashPoint } from '../service/crash-point.ts';
 import { describeError } from '../service/errors.ts';
@@ -13,13 +14,19 @@ import { emptyEvaluation } from '../strategy/evaluate.ts';
 import { type BatchFacts, type CommittedBatch, type CursorMap, commitBatch, cursorName } from './batch.ts';
 import { type Book, readBook } from './book.ts';
 import type { CatalogKeeper } from './catalog-keeper.ts';
+import { type Continuity, nextContinuity, startContinuity } from './continuity.ts';
 import type { CycleCounters } from './counters.ts';
 import { hasNothingToReduce, type MadeDecision, makeDecision } from './decide.ts';
+import { flattener } from './flatten.ts';
+import { switchesOf } from './holds.ts';
+import { type Intake, signalIntake } from './intake.ts';
 import { type Plan, type PlanState, planRows } from './plan.ts';
-import type { SignalPosition, SignalRow, WindowSize } from './ports.ts';
+import type { SignalPosition, WindowSize } from './ports.ts';
 import { type ProcessPorts, processPlanned } from './process.ts';
-import type { SessionGate, SessionState } from './session.ts';
-import { findStop, latchStop } from './stops.ts';
+import type { Quality } from './quality.ts';
+import type { SessionGate, SessionReading } from './session.ts';
+import { type StopView, stopKeeper } from './stop-keeper.ts';
+import type { Universe, UniverseSource } from './universe.ts';
 
 const windows: readonly WindowSize[] = ['PT1S', 'PT1M'];
 /** Rows per partition that warm the strategies' states after a start. */
@@ -29,7 +36,10 @@ const nothingPlanned: PlanState = { evaluation: emptyEvaluation, lastEvaluated: 
 export interface CyclePorts extends ProcessPorts {
   catalog: CatalogKeeper;
   session: SessionGate;
-  /** Market ms after which the account is read although nothing was decided. */
+  universe: UniverseSource;
+  /** What the confirmation of a second person is worth now (spec 3.4); asked on a live account only. */
+  confirmation(about: { accountIds: readonly string[]; armedUntilMs: number | undefined }): ConfirmationState;
+  /** Market ms after which the account is read although nothing was decided, and between two reconcile passes. */
   accountEveryMs: number;
   counters: CycleCounters;
 }
@@ -43,10 +53,15 @@ export interface CycleStatus {
   cursor: Record<string, string>;
   /** Did the newest reading reach the end of the log there? */
   atEnd: Record<string, boolean>;
-  session: SessionState;
-  sessionSource: 'broker' | 'calendar' | undefined;
+  session: SessionReading | undefined;
   switches: TradingSwitches | undefined;
   equity: string | undefined;
+  universe: Universe | undefined;
+  continuity: Continuity | undefined;
+  quality: Quality | undefined;
+  stop: StopView | undefined;
+  /** The request to close everything that is being worked off. */
+  flatten: { id: string; cause: string; state: string; symbols: number } | undefined;
 }
 
 export interface TradingCycle {
@@ -59,26 +74,32 @@ export interface TradingCycle {
   status(): CycleStatus;
 }
 
-interface Batch {
-  rows: readonly SignalRow[];
+interface Batch extends Intake {
   plan: Plan;
 }
 
 export function tradingCycle(ports: CyclePorts): TradingCycle {
   const { settings, clock, log, ledger, leadership, desk, signals, catalog, counters } = ports;
   const { accountLabel, runId } = settings;
+  const intake = signalIntake(ports);
+  const stops = stopKeeper(ports);
+  const flat = flattener(ports);
   let cursor: CursorMap = new Map();
   let planState = nothingPlanned;
-  const atEnd = new Map<string, boolean>();
-  let accountReadAtMs: number | undefined;
+  let continuity = startContinuity(clock.nowMs());
+  let account: { view: Book['account']; atMs: number } | undefined;
   const seen: Omit<CycleStatus, 'cursor' | 'atEnd'> = {
     cycles: 0,
     lastRunAtMs: undefined,
     lastDecisionAtMs: undefined,
-    session: 'unknown',
-    sessionSource: undefined,
+    session: undefined,
     switches: undefined,
     equity: undefined,
+    universe: undefined,
+    continuity: undefined,
+    quality: undefined,
+    stop: undefined,
+    flatten: undefined,
   };
 
   const positions = (): SignalPosition[] =>
@@ -103,52 +124,96 @@ export function tradingCycle(ports: CyclePorts): TradingCycle {
     planState = { ...planRows(nothingPlanned, input).state, lastEvaluated };
   };
 
-  const switchesOf = (controls: TradingControls): TradingSwitches => ({
-    tradingEnabled: settings.isEnabled,
-    killSwitch: settings.killSwitch || controls.killSwitch,
-    paused: controls.paused,
-    emergencyStop: controls.emergencyStopReason ?? null,
-    catalogInvalid: catalog.isInvalid,
-    storeEmergency: signals.emergency?.() ?? null,
-  });
+  const switchesNow = (controls: TradingControls, session: SessionReading, universe: Universe): TradingSwitches => {
+    const about = { accountIds: account?.view?.ids ?? [], armedUntilMs: controls.liveArmedUntilMs };
+    const sight = {
+      nowMs: clock.nowMs(),
+      controls,
+      session,
+      universe,
+      continuity,
+      account: account?.view,
+      desk: desk.status(),
+      isCatalogInvalid: catalog.isInvalid,
+      storeEmergency: signals.emergency?.() ?? null,
+      confirmation: settings.mode === 'live' ? ports.confirmation(about) : ('missing' as const),
+      reconcileEveryMs: ports.accountEveryMs,
+    };
+    return switchesOf(sight, settings);
+  };
 
   const run = async (signal: AbortSignal) => {
     crashPoint('cycle.before');
     await catalog.refresh(clock.nowMs(), ledger, leadership);
+    const universe = await ports.universe.refresh(signal);
     const controls = await ledger.read.account.controls(accountLabel);
-    const switches = switchesOf(controls);
-    const { state: session, source } = await ports.session.state();
-    Object.assign(seen, { switches, session, sessionSource: source });
-    if (switches.killSwitch && desk.status().openOrders > 0) await desk.cancelOpenOrders('kill_switch_enabled');
+    const session = await ports.session.state();
+    Object.assign(seen, { session, universe });
 
     const leftOver = await ledger.read.decisions.unresolved(accountLabel);
-    const mayDecide = switches.tradingEnabled && !switches.paused;
-    const batch = mayDecide ? await readBatch(session === 'open') : undefined;
-    const isBookNeeded = leftOver.length > 0 || (batch?.plan.wishes.length ?? 0) > 0;
-    const book = isBookNeeded || isAccountDue() ? await takeBook(controls) : undefined;
-    const decided = batch && (await decide(batch, book, switches, session));
+    const mayDecide = settings.isEnabled && !controls.paused;
+    const batch = mayDecide ? await readBatch(session.state === 'open') : undefined;
+    const { fault, newestEventMs } = batch ?? {};
+    continuity = nextContinuity(
+      continuity,
+      {
+        nowMs: clock.nowMs(),
+        isSessionOpen: session.state === 'open',
+        rows: batch && fault === undefined ? batch.rows.length : undefined,
+        newestEventMs,
+        fault,
+        isUniverseBlocked: universe.isBlocked,
+      },
+      settings.continuity,
+    );
 
+    const isBookNeeded = leftOver.length > 0 || (batch?.plan.wishes.length ?? 0) > 0;
+    let book = isBookNeeded || isAccountDue() ? await takeBook() : undefined;
+    const stop = await stops.observe({ controls, book, continuity, session, universe });
+    const { emergencyStopReason: _before, ...others } = controls;
+    const latched = stop.emergencyStop === null ? others : { ...others, emergencyStopReason: stop.emergencyStop };
+    const switches = switchesNow(latched, session, universe);
+    Object.assign(seen, { continuity, stop, switches });
+
+    const isStopped = switches.killSwitch || switches.emergencyStop !== null;
+    const closed = await flat.step({ session: session.state, isStopped });
+    noteFlatten();
+    // Its orders would be cancelled with the others: the kill switch waits for its end, which is never far.
+    if (switches.killSwitch && !flat.active && desk.status().openOrders > 0) {
+      await desk.cancelOpenOrders('kill_switch_enabled');
+    }
+    // What was sent just now must count before anything else is decided.
+    if (book && closed && closed.submitted > 0) book = await readBook(accountLabel, ledger.read, ports.broker);
+
+    const decided = batch && (await decide(batch, { book, switches, session, universe }));
     const planned = [...leftOver, ...(decided?.committed.planned ?? [])];
     if (planned.length > 0) {
       const entries = new Map(catalog.entries.map((entry) => [entry.name, entry]));
       const fresh = new Set(decided?.committed.planned.map((row) => row.decision.id));
       const entryTimes = decided?.facts?.entryTimes ?? new Map<string, number>();
-      const context = { switches, session, entries, entryTimes, book, fresh };
-      counters.add(await processPlanned(planned, context, ports, signal));
+      const about = { switches, session: session.state, universe: universe.symbols };
+      counters.add(await processPlanned(planned, { ...about, entries, entryTimes, book, fresh }, ports, signal));
     }
     seen.cycles += 1;
     seen.lastRunAtMs = clock.nowMs();
   };
 
+  function noteFlatten(): void {
+    const { active } = flat;
+    seen.flatten = active && {
+      id: active.id,
+      cause: active.cause,
+      state: active.state,
+      symbols: active.targets.length,
+    };
+  }
+
   async function readBatch(isSessionOpen: boolean): Promise<Batch> {
-    const from = positions();
-    const rows = await signals.read(from, settings.batchSize);
-    const counts = new Map<string, number>();
-    for (const row of rows) counts.set(cursorName(row), (counts.get(cursorName(row)) ?? 0) + 1);
-    for (const place of from) atEnd.set(cursorName(place), (counts.get(cursorName(place)) ?? 0) < settings.batchSize);
+    const taken = await intake.read(positions(), catalog.entries);
+    seen.quality = taken.quality;
     const plan = planRows(planState, {
       entries: catalog.entries,
-      rows,
+      rows: taken.relevant,
       nowMs: clock.nowMs(),
       maxAgeMs: settings.maxDecisionAgeSeconds * 1_000,
       isSessionOpen,
@@ -157,46 +222,39 @@ export function tradingCycle(ports: CyclePorts): TradingCycle {
       counters.strategyErrors += 1;
       log.error({ strategy: strategyName, symbol: row.symbol, err: describeError(error) }, 'a strategy failed');
     }
-    return { rows, plan };
+    return { ...taken, plan: taken.quality.verdict === 'pass' ? plan : { ...plan, wishes: [] } };
   }
 
   /** The stops need the account now and then, also when nothing is decided. */
   const isAccountDue = () =>
-    settings.isEnabled && (accountReadAtMs === undefined || clock.nowMs() - accountReadAtMs >= ports.accountEveryMs);
+    (settings.isEnabled || flat.active !== undefined) &&
+    (account === undefined || clock.nowMs() - account.atMs >= ports.accountEveryMs);
 
-  async function takeBook(controls: TradingControls): Promise<Book> {
+  async function takeBook(): Promise<Book> {
     const book = await readBook(accountLabel, ledger.read, ports.broker);
-    accountReadAtMs = clock.nowMs();
-    const { account, positions: held } = book;
-    if (!account || !held) return book;
-    const { equity, cash, buyingPower, asOfMs } = account;
-    seen.equity = equity.toFixed();
-    const check = { accountLabel, nowMs: asOfMs, equity, limitPct: settings.dailyLossStopPct, controls };
-    const stop = settings.emergencyStopEnabled ? await findStop(check, ledger.read) : undefined;
-    const rows = [...held.values()].map(({ symbol, quantity, averageEntryPrice }) => ({
-      symbol,
-      qty: quantity,
-      avg_entry_price: averageEntryPrice ?? null,
-    }));
-    await ledger.write(leadership, async (tx) => {
-      await tx.account.saveSnapshot({ accountLabel, asOfMs, equity, cash, buyingPower, positions: toJsonb(rows) });
-      if (stop !== undefined) await latchStop(tx, accountLabel, stop, asOfMs);
-    });
-    if (stop !== undefined) log.error({ reason: stop }, 'emergency stop latched');
+    account = { view: book.account, atMs: clock.nowMs() };
+    seen.equity = book.account?.equity.toFixed() ?? seen.equity;
     return book;
   }
 
   async function decide(
     batch: Batch,
-    book: Book | undefined,
-    switches: TradingSwitches,
-    session: SessionState,
+    about: {
+      book: Book | undefined;
+      switches: TradingSwitches;
+      session: SessionReading;
+      universe: Universe;
+    },
   ): Promise<{ committed: CommittedBatch; facts: BatchFacts | undefined } | undefined> {
-    if (batch.rows.length === 0) return undefined;
+    if (batch.rows.length === 0 || batch.quality.verdict === 'hold') return undefined;
+    const { book, switches, universe } = about;
     const made = batch.plan.wishes.length > 0 && book ? await makeDecisions(batch.plan, book) : undefined;
     const decisions = made?.decisions ?? [];
     const facts = made?.facts;
-    const committed = await commitBatch({ ...batch, decisions, facts, switches, session, cursor }, ports);
+    const committed = await commitBatch(
+      { ...batch, decisions, facts, switches, session: about.session.state, universe: universe.symbols, cursor },
+      ports,
+    );
     // Only now may memory follow.
     planState = batch.plan.state;
     cursor = committed.cursor;
@@ -269,7 +327,7 @@ export function tradingCycle(ports: CyclePorts): TradingCycle {
     status: () => ({
       ...seen,
       cursor: Object.fromEntries([...cursor].map(([name, offset]) => [name, offset.toString()])),
-      atEnd: Object.fromEntries(atEnd),
+      atEnd: Object.fromEntries(intake.atEnd),
     }),
   };
 }

@@ -40,6 +40,8 @@ export interface SignalSource {
 
 export interface BrokerAccount extends AccountView {
   cash: Decimal;
+  /** The broker's id and number of the account. */
+  ids: readonly string[];
 }
 
 export interface BrokerPosition {
@@ -47,6 +49,8 @@ export interface BrokerPosition {
   /** Signed: negative is short. */
   quantity: Decimal;
   averageEntryPrice: Decimal | undefined;
+  /** USD, by the broker. */
+  currentPrice?: Decimal;
 }
 
 export interface BrokerSession {
@@ -56,11 +60,22 @@ export interface BrokerSession {
   nextCloseMs: number;
 }
 
+/** One trading day of the broker's calendar. */
+export interface BrokerDay {
+  /** New York date, YYYY-MM-DD. */
+  date: string;
+  /** Market ms of its bells. */
+  openMs: number;
+  closeMs: number;
+}
+
 /** Reads of the broker; each throws a TorghutError, retryable when the same call may work later. */
 export interface BrokerView {
   account(): Promise<BrokerAccount>;
   positions(): Promise<BrokerPosition[]>;
   session(): Promise<BrokerSession>;
+  /** Trading days from a week before to two weeks after an instant. */
+  days(nowMs: number): Promise<readonly BrokerDay[]>;
   /** undefined when the broker does not know the symbol. */
   asset(symbol: string): Promise<AssetView | undefined>;
 }

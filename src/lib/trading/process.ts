@@ -18,7 +18,7 @@ import { codeOf, describeError, TorghutError } from '../service/errors.ts';
 import type { Logger } from '../service/logging.ts';
 import { machineMs } from '../service/machine.ts';
 import type { CatalogEntry } from '../strategy/catalog.ts';
-import { type Book, positionOf, readBook, withSubmitted } from './book.ts';
+import { type Book, holdingsOf, positionOf, readBook, withSubmitted } from './book.ts';
 import type { BrokerView, SignalSource } from './ports.ts';
 import type { SessionState } from './session.ts';
 import { limitsFor, type TradingSettings } from './settings.ts';
@@ -41,6 +41,8 @@ export interface ProcessPorts {
 export interface ProcessContext {
   switches: TradingSwitches;
   session: SessionState;
+  /** What may be traded now. */
+  universe: readonly string[] | 'all';
   /** Catalog entries by strategy name. */
   entries: ReadonlyMap<string, CatalogEntry>;
   /** Newest entry by `strategyId symbol` as it was before this batch was planned. */
@@ -137,12 +139,14 @@ export async function processPlanned(
       session: context.session,
       account: facts.book.account,
       position: positionOf(facts.book, symbol),
+      holdings: holdingsOf(facts.book, facts.prices),
       pending: facts.book.pending,
       price: facts.prices.get(symbol),
       asset: await broker.asset(symbol),
       lastEntryAtMs,
     };
-    return evaluateRisk(reviewed, snapshot, limitsFor(settings, context.entries.get(planned.strategyName)));
+    const entry = context.entries.get(planned.strategyName);
+    return evaluateRisk(reviewed, snapshot, limitsFor(settings, entry, context.universe));
   }
 
   async function send(decision: Decision, result: RiskResult & { ok: true }, detail: Jsonb): Promise<void> {

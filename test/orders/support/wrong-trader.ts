@@ -4,6 +4,7 @@
  */
 import { clientOrderIdOf } from '../../../src/lib/orders/client-order-id.ts';
 import { recordOrder } from '../../../src/lib/orders/order-book.ts';
+import { fromRisk } from '../../../src/lib/orders/sendable.ts';
 import type { ApprovedOrder } from '../../../src/lib/risk/order.ts';
 import { crashPoint } from '../../../src/lib/service/crash-point.ts';
 import { sessionMs } from '../../ledger/support/fixtures.ts';
@@ -15,7 +16,7 @@ async function postThenClaim({ firewall, ledger, leadership }: TestDesk, order: 
   const { accountLabel } = decision;
   const clientOrderId = clientOrderIdOf(decision.hash);
   crashPoint('post.before');
-  const reply = await firewall.submit({ accountLabel, clientOrderId, terms });
+  const reply = await firewall.submit(fromRisk(order, false));
   crashPoint('post.after');
   const { epoch } = leadership;
   const place = { accountLabel, epoch, nowMs: sessionMs, wasLookedUp: false };
