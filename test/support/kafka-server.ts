@@ -93,7 +93,8 @@ export async function startKafka(options: KafkaServerOptions = {}): Promise<Kafk
   const scram = hasSasl ? ['--add-scram', `SCRAM-SHA-512=[name=${options.user},password=${options.password}]`] : [];
   execFileSync(
     'java',
-    java(['kafka.tools.StorageTool', 'format', '--cluster-id', clusterId, '--config', properties, ...scram], '128m'),
+    // One word: an id may begin with a dash.
+    java(['kafka.tools.StorageTool', 'format', `--cluster-id=${clusterId}`, '--config', properties, ...scram], '128m'),
     { stdio: ['ignore', 'ignore', 'inherit'] },
   );
   let child: ChildProcess | undefined;

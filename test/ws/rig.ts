@@ -182,6 +182,19 @@ export class Rig {
     if (!answer.ok) throw new Error(await answer.text());
   }
 
+  /** Waits until no posted fault of a name has strikes left. */
+  async untilFault(what: string, name: string, limitMs = 20_000): Promise<void> {
+    const end = performance.now() + limitMs;
+    for (;;) {
+      const { active } = (await (await fetch(`${this.url}/_sim/faults`)).json()) as {
+        active: { name: string; left: number | null }[];
+      };
+      if (active.every((fault) => fault.name !== name || fault.left === 0)) return;
+      if (performance.now() > end) throw new Error(`${what}: not in ${limitMs} ms`);
+      await wait(20);
+    }
+  }
+
   async wsStatus(): Promise<WsStatus | undefined> {
     try {
       const { url } = JSON.parse(readFileSync(join(this.home, 'services', 'ws.json'), 'utf8')) as { url: string };

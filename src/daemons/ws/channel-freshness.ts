@@ -4,10 +4,8 @@
  * than half of the symbols does, and so do records that arrive and are old.
  */
 import { newYorkInstant, newYorkTime, sessionOf, tradingDay } from '../../lib/market/calendar.ts';
+import { type Feed, isCryptoFeed } from '../../lib/market/feeds.ts';
 import { NS_PER_MS } from '../../lib/service/clock.ts';
-import type { WsConfig } from './variables.ts';
-
-type Feed = WsConfig['ALPACA_FEED'];
 
 /** Market ms without a durable record after which a symbol or channel is stale. */
 export const STALE_MS = 180_000;
@@ -17,7 +15,7 @@ const HOUR_MS = 3_600_000;
 
 /** Begin (market ms) of the session in which this feed brings data; undefined while it brings none. */
 export function feedSessionStartMs(feed: Feed, nowMs: number): number | undefined {
-  if (feed === 'test') return Number.NEGATIVE_INFINITY;
+  if (feed === 'test' || isCryptoFeed(feed)) return Number.NEGATIVE_INFINITY;
   const nowNs = BigInt(nowMs) * NS_PER_MS;
   const session = sessionOf(nowNs);
   const { date, msOfDay } = newYorkTime(nowNs);

@@ -2,9 +2,11 @@
  * What this ws is by its configuration, for status and diagnosis; and the test of its own keys. Nothing secret: the key id is its
  * mark (first eight hex digits of its SHA-256), addresses are shown without user, query and path beyond the stream's.
  */
+
 import { type CredentialReport, testCredentials, tradingUrlOf } from '../../lib/alpaca/credential-test.ts';
 import { keyMark } from '../../lib/cluster/holders.ts';
 import { kafkaSettings, logVariables } from '../../lib/log/variables.ts';
+import { streamPathOf } from '../../lib/market/feeds.ts';
 import { loadConfig } from '../../lib/service/config.ts';
 import { machineMs } from '../../lib/service/machine.ts';
 import type { WsConfig } from './variables.ts';
@@ -28,7 +30,7 @@ export interface WsIdentity {
 
 /** Full address of the market stream. */
 export function marketStreamUrl(config: Pick<WsConfig, 'ALPACA_FEED' | 'ALPACA_STREAM_URL'>): string {
-  return `${config.ALPACA_STREAM_URL}/${config.ALPACA_FEED === 'overnight' ? 'v1beta1' : 'v2'}/${config.ALPACA_FEED}`;
+  return `${config.ALPACA_STREAM_URL}/${streamPathOf(config.ALPACA_FEED)}`;
 }
 
 /** An address without what may be secret in it. */

@@ -130,7 +130,8 @@ export class RecordMaker {
   }
 
   #isNew(message: ScannedMessage): boolean {
-    if (message.type === 't') return this.seenTrades.add(tradeIdentity(message));
+    // Without an id nothing tells a trade from its like: it is never left out.
+    if (message.type === 't') return message.id === '' || this.seenTrades.add(tradeIdentity(message));
     if (message.type !== 'b' && message.type !== 'u') return true;
     const content = barContent(JSON.parse(message.raw) as Record<string, unknown>);
     const known = this.barState(message);

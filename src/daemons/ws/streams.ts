@@ -4,6 +4,7 @@ import { isUp } from '../../lib/alpaca/connection-state.ts';
 import { createMarketStream, type MarketStream } from '../../lib/alpaca/market-stream.ts';
 import { createOrderStream, type OrderStream } from '../../lib/alpaca/order-stream.ts';
 import { sessionOf } from '../../lib/market/calendar.ts';
+import { type Feed, isCryptoFeed } from '../../lib/market/feeds.ts';
 import type { Clock } from '../../lib/service/clock.ts';
 import { machineMs } from '../../lib/service/machine.ts';
 import type { ChannelFreshness } from './channel-freshness.ts';
@@ -23,7 +24,8 @@ const ORDER_PING_MS = 5_000;
 const AUTH_TIMEOUT_MS = 10_000;
 
 /** Is market data of this feed to be expected now? */
-export function isFeedActive(feed: WsConfig['ALPACA_FEED'], clock: Clock): boolean {
+export function isFeedActive(feed: Feed, clock: Clock): boolean {
+  if (isCryptoFeed(feed)) return true;
   const session = sessionOf(clock.nowNs());
   switch (feed) {
     case 'test':

@@ -3,6 +3,13 @@
  */
 import { type MarketChannel, marketChannels } from '../../lib/alpaca/subscription.ts';
 import { defaultTopics, type TopicRole } from '../../lib/log/topics.ts';
+import {
+  type CryptoLocation,
+  cryptoLocations,
+  type EquityFeed,
+  equityFeeds,
+  type Feed,
+} from '../../lib/market/feeds.ts';
 import { parseTimestampNs } from '../../lib/market/time.ts';
 import { type ConfigOf, kind, loadConfig, optional, type VariableTable } from '../../lib/service/config.ts';
 import { refusedError, usageError } from '../../lib/service/errors.ts';
@@ -11,6 +18,9 @@ import { resolveSymbols, type SymbolSettings, symbolVariables } from './symbol-v
 const defaultChannels: readonly MarketChannel[] = [
   'trades', 'quotes', 'bars', 'updatedBars', 'statuses', 'corrections', 'cancelErrors',
 ]; // biome-ignore format: one list
+
+/** What the crypto stream has (spec ingest 1.3). */
+const cryptoChannels: readonly MarketChannel[] = ['trades', 'quotes', 'bars'];
 
 function parseChannels(text: string): readonly MarketChannel[] {
   const names = kind.csv(text);
@@ -62,10 +72,20 @@ export const wsVariables = {
     describe: 'API secret common to all parts',
     secret: true,
   },
+  ALPACA_MARKET_TYPE: {
+    parse: kind.oneOf('equity', 'crypto'),
+    default: 'equity' as 'equity' | 'crypto',
+    describe: 'what is forwarded: stocks of ALPACA_FEED, or crypto of ALPACA_CRYPTO_LOCATION',
+  },
   ALPACA_FEED: {
-    parse: kind.oneOf('iex', 'sip', 'delayed_sip', 'test', 'overnight'),
-    default: 'iex' as 'iex' | 'sip' | 'delayed_sip' | 'test' | 'overnight',
-    describe: 'market-data feed',
+    parse: kind.oneOf(...equityFeeds),
+    default: 'iex' as EquityFeed,
+    describe: 'market-data feed of stocks',
+  },
+  ALPACA_CRYPTO_LOCATION: {
+    parse: kind.oneOf(...cryptoLocations),
+    default: 'us' as CryptoLocation,
+    describe: 'where crypto is traded; with ALPACA_MARKET_TYPE=crypto',
   },
   ALPACA_STREAM_URL: {
     parse: kind.url('ws:', 'wss:'),
@@ -217,7 +237,9 @@ export const wsVariables = {
 } satisfies VariableTable;
 
 export interface WsConfig
-  extends Omit<ConfigOf<typeof wsVariables>, 'SYMBOLS' | 'ENABLE_TRADE_UPDATES' | 'INGEST_PING_MS'> {
+  extends Omit<ConfigOf<typeof wsVariables>, 'ALPACA_FEED' | 'SYMBOLS' | 'ENABLE_TRADE_UPDATES' | 'INGEST_PING_MS'> {
+  /** The feed's name in records: of stocks ALPACA_FEED, of crypto its location. */
+  ALPACA_FEED: Feed;
   key: string;
   secret: string;
   /** The list at start; SYMBOLS_URL may change it later. */
@@ -239,9 +261,15 @@ export function loadWsConfig(env: NodeJS.ProcessEnv, clockKind: 'system' | 'virt
   const secret = values.ALPACA_SECRET_KEY ?? values.APCA_API_SECRET_KEY;
   if (key === undefined) mistakes.push('ALPACA_KEY_ID is not set');
   if (secret === undefined) mistakes.push('ALPACA_SECRET_KEY is not set');
+  const isCrypto = values.ALPACA_MARKET_TYPE === 'crypto';
+  const feed: Feed = isCrypto ? values.ALPACA_CRYPTO_LOCATION : values.ALPACA_FEED;
+  const asked = values.ALPACA_MARKET_DATA_CHANNELS;
+  const channels = isCrypto && asked === defaultChannels ? cryptoChannels : asked;
+  const foreign = isCrypto ? channels.filter((name) => name !== 'updatedBars' && !cryptoChannels.includes(name)) : [];
+  if (foreign.length > 0) mistakes.push(`ALPACA_MARKET_DATA_CHANNELS: crypto has no ${foreign.join(', ')}`);
   const { settings, mistakes: wrongSymbols } = resolveSymbols(values, {
-    feed: values.ALPACA_FEED,
-    channels: values.ALPACA_MARKET_DATA_CHANNELS,
+    feed,
+    channels,
     isLogEmbedded: (env.KAFKA_BOOTSTRAP ?? '').trim() === '',
   });
   mistakes.push(...wrongSymbols);
@@ -268,6 +296,8 @@ export function loadWsConfig(env: NodeJS.ProcessEnv, clockKind: 'system' | 'virt
   const { rules: symbolRules, symbols, shard, universe, pairLimit } = settings;
   return {
     ...values,
+    ALPACA_FEED: feed,
+    ALPACA_MARKET_DATA_CHANNELS: channels,
     key,
     secret,
     symbols,

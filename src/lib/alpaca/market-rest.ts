@@ -4,6 +4,7 @@
  * signal aborts; item texts are unchanged. Facts: alpaca-protocol 3, spec ingest 2.5. All waits here are machine time.
  */
 
+import { historyFeedOf, historyPathOf } from '../market/feeds.ts';
 import { formatTimestampNs } from '../market/time.ts';
 import { TorghutError } from '../service/errors.ts';
 import { backoffMs, sleep } from '../service/machine.ts';
@@ -112,11 +113,13 @@ export function createMarketRest(options: MarketRestOptions): MarketRest {
           end: formatTimestampNs(query.toNs),
           limit: String(PAGE_LIMIT),
           sort: 'asc',
-          feed: options.feed,
         });
+        const feed = historyFeedOf(options.feed);
+        if (feed !== undefined) parameters.set('feed', feed);
         if (query.kind === 'bars') parameters.set('timeframe', '1Min');
         if (token !== undefined) parameters.set('page_token', token);
-        const answer = await page(query.kind, `${options.baseUrl}/v2/stocks/${query.kind}?${parameters}`, signal);
+        const url = `${options.baseUrl}/${historyPathOf(options.feed, query.kind)}?${parameters}`;
+        const answer = await page(query.kind, url, signal);
         for (const message of answer.messages) found.push(message);
         token = answer.nextPageToken;
       } while (token !== undefined);

@@ -5,6 +5,7 @@
  */
 import type { Clock } from '../service/clock.ts';
 import type { Channel } from './envelope.ts';
+import { isCryptoFeed } from './feeds.ts';
 import { formatTimestampNs } from './time.ts';
 
 /** How fresh a feed's data is by its contract; null where nothing is promised. */
@@ -129,7 +130,8 @@ export function createEnvelopeWriter(options: { feed: string; clock: Clock; last
       if (known.channel !== fields.channel || known.session !== fields.session) continue;
       if (known.isFinal === fields.isFinal && known.source === fields.source) return text;
     }
-    const session = fields.session === null ? 'null' : `"${fields.session}"`;
+    // Sessions are those of the stock market.
+    const session = fields.session === null || isCryptoFeed(feed) ? 'null' : `"${fields.session}"`;
     const text =
       `,"account_label":null,"is_final":${fields.isFinal},"source":"${fields.source}","window":null,"version":2,` +
       `"provider":"alpaca","market_session":${session},"delay_class":${delayText(fields.channel)}${tail}`;

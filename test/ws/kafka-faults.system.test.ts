@@ -1,0 +1,162 @@
+/**
+ * Every way in which a market stream goes wrong, against the simulator and a real broker: whatever it is told and however it is
+ * cut, the topics end as the raw file, each message once. One broker for the whole file.
+ */
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { type KafkaServer, startKafka } from '../support/kafka-server.ts';
+import { counter, expectWhole } from './kafka-verdict.ts';
+import { type RawMessage, Rig, readRaw } from './rig.ts';
+
+const folder = process.env.TORGHUT_DATA;
+const smoke = join(folder ?? '', 'us-equities-2013-10-08', 'smoke.ndjson.gz');
+const second = 1_000_000_000n;
+const startNs = BigInt(Date.parse('2013-10-08T13:30:00Z')) * 1_000_000n;
+
+let kafka: KafkaServer;
+let rig: Rig | undefined;
+let count = 0;
+afterEach(async () => {
+  await rig?.close();
+  rig = undefined;
+});
+
+const newRig = (options: Partial<ConstructorParameters<typeof Rig>[0]> = {}) => {
+  count += 1;
+  rig = new Rig({
+    data: [smoke],
+    startNs,
+    symbols: ['AIG', 'BAC', 'IBM', 'SPY'],
+    speed: 20,
+    kafka: { bootstrap: kafka.bootstrap, name: `f${count}` },
+    ...options,
+    env: { RECONNECT_MAX_MS: '200', INGEST_REFUSED_RETRY_MS: '40', ...options.env },
+  });
+  return rig;
+};
+
+/** Simulator and ws, the market running. */
+async function begin(options: Partial<ConstructorParameters<typeof Rig>[0]> = {}): Promise<Rig> {
+  const of = newRig(options);
+  await of.startSimulator();
+  of.startWs();
+  await of.until('ready', ({ state, gaps }) => state === 'ready' && gaps.open === 0);
+  of.run();
+  return of;
+}
+
+/** What each code says of itself in the metrics, and whether it ends the session (spec ingest 1.4). */
+const codes = [
+  [400, 'alpaca_protocol', true],
+  [401, 'alpaca_auth', true],
+  [402, 'alpaca_auth', true],
+  [403, 'already_authenticated', false],
+  [404, 'alpaca_auth_timeout', true],
+  [405, 'alpaca_symbol_limit', false],
+  [406, 'alpaca_406_second_connection', true],
+  [407, 'alpaca_slow_client', true],
+  [408, 'alpaca_entitlement', true],
+  [409, 'alpaca_entitlement', true],
+  [410, 'alpaca_protocol', false],
+  [411, 'alpaca_entitlement', true],
+  [412, 'alpaca_protocol', true],
+  [413, 'alpaca_protocol', true],
+  [500, 'alpaca_server', true],
+] as const;
+
+describe.skipIf(!folder)('a market stream that goes wrong (needs TORGHUT_DATA)', () => {
+  beforeAll(async () => {
+    kafka = await startKafka();
+  });
+  afterAll(async () => {
+    await kafka?.stop();
+  });
+
+  const errorsOf = async (of: Rig, errorClass: string) =>
+    counter(await of.metrics(), 'torghut_ws_ws_connect_errors_total', { stream: 'market', error_class: errorClass });
+
+  test('every error code in the middle of the data, each by its class', async () => {
+    const of = await begin({ speed: 6 });
+    for (const [code, errorClass, isEnd] of codes) {
+      const before = await errorsOf(of, errorClass);
+      const { reconnects } = (await of.wsStatus()) ?? { reconnects: 0 };
+      await of.fault({ name: 'stream_error', code, count: 1 });
+      if (isEnd) {
+        await of.until(`${code} ends the session`, (status) => status.reconnects > reconnects, 20_000);
+        await of.until(`${code}: up again`, ({ state }) => state === 'ready', 20_000);
+        expect(await errorsOf(of, errorClass), `${code}`).toBe(before + 1);
+      } else {
+        await of.untilFault(`${code} was sent`, 'stream_error');
+        expect((await of.wsStatus())?.reconnects, `${code} keeps the session`).toBe(reconnects);
+      }
+    }
+    await of.untilMarket(startNs + 125n * second);
+    await expectWhole(of, { raw: readRaw(smoke) });
+  });
+
+  test('upgrades refused with 401, 403, 406 and 429, auth refused with 402 and 406', async () => {
+    const of = newRig();
+    await of.startSimulator();
+    const path = '/v2/sip';
+    for (const status of [401, 403, 406]) await of.fault({ name: 'upgrade_refused', status, count: 1, path });
+    for (const name of ['upgrade_429', 'auth_402', 'connection_406']) await of.fault({ name, count: 1, path });
+    of.run();
+    of.startWs();
+    await of.untilMarket(startNs + 125n * second);
+    await expectWhole(of, { raw: readRaw(smoke) });
+    expect(await errorsOf(of, 'alpaca_auth')).toBe(3);
+    expect(await errorsOf(of, 'alpaca_406_second_connection')).toBe(2);
+    expect(await errorsOf(of, 'rate_limited')).toBe(1);
+  });
+
+  test('sockets cut in the middle of a frame, in JSON and in MessagePack', async () => {
+    for (const encoding of ['json', 'msgpack']) {
+      const of = await begin({ env: { ALPACA_STREAM_ENCODING: encoding } });
+      await of.fault({ name: 'drop_mid_frame', count: 4, probability: 0.05 });
+      await of.untilMarket(startNs + 125n * second);
+      await expectWhole(of, { raw: readRaw(smoke) });
+      expect((await of.wsStatus())?.reconnects ?? 0).toBeGreaterThan(0);
+      await of.close();
+      rig = undefined;
+    }
+  });
+
+  test('silence on an open socket that answers pings', async () => {
+    const of = await begin();
+    await of.untilMarket(startNs + 10n * second);
+    await of.fault({ name: 'silent', count: 1 });
+    await of.untilMarket(startNs + 125n * second);
+    await expectWhole(of, { raw: readRaw(smoke) });
+    expect(await errorsOf(of, 'read_idle')).toBeGreaterThanOrEqual(1);
+  });
+
+  test('a slow reader, silently further and further behind: found by age, replaced, repaired', async () => {
+    const of = await begin({ speed: 10, env: { INGEST_MAX_AGE_MS: '10000' } });
+    await of.untilMarket(startNs + 25n * second);
+    await of.fault({ name: 'behind', count: 1, rate: 0.2 });
+    await of.untilMarket(startNs + 125n * second);
+    await expectWhole(of, { raw: readRaw(smoke) });
+    expect(await errorsOf(of, 'stale_data')).toBeGreaterThanOrEqual(1);
+    const told = (await of.records('status')).map(
+      ({ value }) => (JSON.parse(String(value)) as { payload: { error_class: string | null; status: string } }).payload,
+    );
+    expect(told).toContainEqual(expect.objectContaining({ error_class: 'stale_data', status: 'degraded' }));
+  });
+
+  test('kill -9 of ws, twice', async () => {
+    const of = await begin();
+    for (const at of [30n, 70n]) {
+      await of.untilMarket(startNs + at * second);
+      await of.kill('ws');
+      of.startWs();
+    }
+    await of.untilMarket(startNs + 125n * second);
+    await expectWhole(of, { raw: readRaw(smoke) });
+    expect(of.wsEnds).toEqual([null, null]);
+  });
+});
+
+/** The `t` of a message moved by ms, as the simulator's fault writes it. */
+export function moved(message: RawMessage, ms: number): RawMessage {
+  return { ...message, t: new Date(Date.parse(message.t) + ms).toISOString() };
+}
