@@ -65,6 +65,7 @@ export const nouns: Record<string, Noun> = {
       pause: verb('Stop deciding; reconcile goes on', () => import('./trade-pause.ts')),
       resume: verb('Go on deciding, once every condition holds', () => import('./trade-resume.ts')),
       stop: verb('Emergency stop: no order leaves; cancels on demand', () => import('./trade-stop.ts')),
+      'arm-live': verb('Arm a live account, or confirm it as a second person', () => import('./trade-arm-live.ts')),
       reconcile: verb('Bring the ledger to what the broker says', () => import('./trade-reconcile.ts')),
       positions: verb('Positions of ledger and broker side by side', () => import('./trade-positions.ts')),
       decisions: verb('Decisions of the ledger, newest first', () => import('./trade-decisions.ts')),

@@ -45,7 +45,7 @@ export const tell = (line: string): void => void process.stderr.write(`${line}\n
 
 export async function runControl(
   action: ControlAction,
-  options: ChangeCommandOptions & { wait: boolean; cancelOpen?: boolean },
+  options: ChangeCommandOptions & { wait: boolean; cancelOpen?: boolean; flatten?: boolean },
 ): Promise<void> {
   const format = parseOutputFormat(options.output);
   const { home, ...about } = { ...options, home: resolveRunHome(options.home), actor: actorName(options.actor) };
@@ -55,6 +55,7 @@ export async function runControl(
       ...about,
       yes: options.yes ?? false,
       cancelOpen: options.cancelOpen ?? false,
+      flatten: options.flatten ?? false,
       timeoutMs: options.timeout * 1_000,
       tell,
     });

@@ -59,6 +59,7 @@ const stop = (change: Partial<ChangeOptions>) =>
     wait: true,
     timeoutMs: 5_000,
     cancelOpen: true,
+    flatten: false,
     tell: (line) => told.push(line),
     ...change,
   });

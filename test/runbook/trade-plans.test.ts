@@ -24,6 +24,8 @@ const well: ResumeFacts = {
   reconcileEveryMs: 15_000,
   unresolvedClaims: 0,
   driftSymbols: [],
+  isFlattening: false,
+  standingStops: [],
   controls: { ...off, paused: true },
   stop: undefined,
   actor: 'anna',
@@ -68,6 +70,8 @@ describe('the conditions of a resume', () => {
     ['reconcile_lag', { reconciledAtMs: undefined }],
     ['unresolved_claims', { unresolvedClaims: 1 }],
     ['position_drift', { driftSymbols: ['IBM'] }],
+    ['flatten_over', { isFlattening: true }],
+    ['stop_cause', { standingStops: ['daily_loss_stop:0.0110'] }],
     ['different_actor', { controls: { ...off, killSwitch: true }, stop: { actor: 'anna', reason: null, atMs: 0 } }],
   ])('%s alone refuses %o', (id, change) => {
     expect(failing(change)).toEqual([id]);

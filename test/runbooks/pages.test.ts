@@ -5,9 +5,12 @@ import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { findCommand } from '../../src/commands/table.ts';
 import { orderClasses } from '../../src/lib/orders/classify.ts';
-import { cancelCheckId, resumeCheckIds } from '../../src/lib/runbook/trade-controls.ts';
+import { liveReasons } from '../../src/lib/risk/live-gate.ts';
+import { goLiveCheckIds } from '../../src/lib/runbook/trade-arm.ts';
+import { cancelCheckId, flattenCheckIds, resumeCheckIds } from '../../src/lib/runbook/trade-controls.ts';
 import { reconcileCheckIds } from '../../src/lib/runbook/trade-reconcile.ts';
 import { verifyCheckIds } from '../../src/lib/runbook/trade-verify.ts';
+import { stopKinds } from '../../src/lib/trading/stops.ts';
 
 const folder = join(import.meta.dirname, '../../runbooks');
 const pages = readdirSync(folder).filter((name) => name.endsWith('.md'));
@@ -88,7 +91,10 @@ describe.each(pages)('runbooks/%s', (page) => {
 
 describe('the checks on the pages', () => {
   it.each([
-    ['emergency-stop.md', 'Checks', [...verifyCheckIds('stop'), cancelCheckId]],
+    ['emergency-stop.md', 'Checks', [...verifyCheckIds('stop'), cancelCheckId, ...flattenCheckIds]],
+    ['emergency-stop.md', 'When the loop stops itself', [...stopKinds]],
+    ['go-live.md', 'Conditions', [...goLiveCheckIds]],
+    ['go-live.md', 'What holds an order of a live account', [...liveReasons]],
     ['pause-and-resume.md', 'Conditions of a resume', [...resumeCheckIds]],
     ['pause-and-resume.md', 'Checks of --wait', [...verifyCheckIds('pause'), ...verifyCheckIds('resume')]],
     ['reconcile-after-outage.md', 'Classes', [...orderClasses]],

@@ -59,7 +59,7 @@ export function tradeMetrics(board: StatusBoard): Registry {
   gauge('orders_open', 'Open orders', () => board.desk?.openOrders ?? 0);
   gauge('kill_switch', '1 while the kill switch is on', () => (board.cycle?.switches?.killSwitch ? 1 : 0));
   gauge('emergency_stop', '1 while an emergency stop is latched', () => (board.cycle?.switches?.emergencyStop ? 1 : 0));
-  gauge('market_session_open', '1 while the regular session is open', () => (board.cycle?.session === 'open' ? 1 : 0));
+  gauge('market_session_open', '1 while the regular session is open', () => (board.cycle?.session?.state === 'open' ? 1 : 0));
   gauge('cycle_duration_seconds', 'Machine seconds of the newest cycle', () => board.totals.lastCycleMs / 1_000);
   return registry;
 }

@@ -7,7 +7,7 @@
 import { toJsonb } from '../../lib/ledger/jsonb.ts';
 import { askConsent } from '../../lib/runbook/confirm.ts';
 import { type Check, planIdOf } from '../../lib/runbook/plan.ts';
-import type { Report } from '../../lib/runbook/report.ts';
+import { isWell, type Report } from '../../lib/runbook/report.ts';
 import {
   type ControlAction,
   type ControlPlan,
@@ -23,6 +23,8 @@ import { exitCode } from '../../lib/service/errors.ts';
 import { machineMs, sleep } from '../../lib/service/machine.ts';
 import { brokerHours } from '../../lib/trading/broker-view.ts';
 import { sessionGate } from '../../lib/trading/session.ts';
+import { dailyLossReason, dayStartMs } from '../../lib/trading/stops.ts';
+import { flatten, planFlatten } from './flatten.ts';
 import type { Operator } from './operator.ts';
 
 export interface ChangeOptions {
@@ -37,6 +39,8 @@ export interface ChangeOptions {
   timeoutMs: number;
   /** stop: also cancel every open order, with or without a running loop. */
   cancelOpen: boolean;
+  /** stop: also close every position. */
+  flatten: boolean;
   /** Shows a line to the person who decides. */
   tell(line: string): void;
 }
@@ -59,7 +63,9 @@ export async function changeControls(
   for (const step of plan.steps) options.tell(`plan ${plan.id}: ${step}`);
   const cancel = action === 'stop' && options.cancelOpen ? await planCancel(operator) : undefined;
   if (cancel) for (const step of cancel.steps) options.tell(`plan ${cancel.id}: ${step}`);
-  const shown = cancel ? [plan.id, cancel.id] : [plan.id];
+  const closing = action === 'stop' && options.flatten ? await planFlatten(operator) : undefined;
+  if (closing) for (const step of closing.steps) options.tell(`plan ${closing.id}: ${step}`);
+  const shown = [plan, cancel, closing].flatMap((one) => (one ? [one.id] : []));
   if (!options.dryRun && plan.steps.length > 0 && action === 'resume') demandResumable(checks);
 
   const isAgreed = plan.steps.length > 0 && (await consent(plan, shown, options));
@@ -70,7 +76,20 @@ export async function changeControls(
   }
   const isSo = isAgreed || plan.steps.length === 0;
   if (isSo && cancel && cancel.steps.length > 0) checks.push(...(await cancelOpen(operator, cancel, shown, options)));
-  if (isSo && options.wait && !options.dryRun) checks.push(...(await verify(action, operator, options)));
+  if (isSo && closing) {
+    checks.push(...(await flatten(operator, closing, givenFor(closing.id, shown, options.confirm), options)));
+  }
+  if (isSo && options.wait && !options.dryRun) {
+    const since = machineMs();
+    const seen = await verify(action, operator, options);
+    checks.push(...seen);
+    // A stop that the loop was seen to obey is the drill that going live asks for.
+    if (action === 'stop' && isAgreed && operator.daemonUrl !== undefined && isWell(seen)) {
+      const { reason, actor } = options;
+      const after = toJsonb({ accountLabel, seconds: (machineMs() - since) / 1_000 });
+      await control.audit({ action: 'stop_verified', reason, actor, atMs: clock.nowMs(), after });
+    }
+  }
 
   const after = await operator.ledger.read.account.controls(accountLabel);
   const report: Report = {
@@ -84,6 +103,7 @@ export async function changeControls(
     reason: after.reason ?? null,
     actor: after.actor ?? null,
     ...(cancel ? { cancel_plan_id: cancel.id, orders: cancel.orders.join(' ') } : {}),
+    ...(closing ? { flatten_plan_id: closing.id, positions: closing.steps.join('; ') } : {}),
     effective: operator.daemonUrl === undefined ? 'no loop of this home is running' : 'with the next cycle of the loop',
     checks,
   };
@@ -116,11 +136,13 @@ function consent(plan: ControlPlan, shown: readonly string[], options: ChangeOpt
 /** The conditions of 10.3 as they are now. */
 async function conditions(operator: Operator, plan: ControlPlan, actor: string): Promise<Check[]> {
   const { accountLabel, clock, ledger, control, config } = operator;
-  const [reconciledAtMs, counts, findings, stop, ends] = await Promise.all([
+  const [reconciledAtMs, counts, findings, stop, flattening, standingStops, ends] = await Promise.all([
     ledger.orderRead.findings.lastPassAtMs(accountLabel),
     ledger.orderRead.openCounts(accountLabel),
     ledger.orderRead.findings.open(accountLabel),
     control.lastStop(accountLabel),
+    control.flatten.active(accountLabel),
+    stopsThatStand(operator),
     operator
       .signals()
       .ends()
@@ -140,10 +162,25 @@ async function conditions(operator: Operator, plan: ControlPlan, actor: string):
     reconcileEveryMs: config.TRADING_RECONCILE_MS,
     unresolvedClaims: counts.unknownClaims,
     driftSymbols: findings.filter(({ kind }) => kind === 'position_drift').map(({ subject }) => subject),
+    isFlattening: flattening !== undefined,
+    standingStops,
     controls: plan.before,
     stop,
     actor,
   });
+}
+
+/** The stop of the session that its newest equity would latch again; a drawdown is counted anew from a release. */
+async function stopsThatStand({ accountLabel, ledger, clock, config }: Operator): Promise<string[]> {
+  const limit = config.TRADING_DAILY_LOSS_STOP_PCT_EQUITY;
+  const { account } = ledger.read;
+  const [first, newest] = await Promise.all([
+    account.firstSnapshotSince(accountLabel, dayStartMs(clock.nowMs())),
+    account.newestSnapshot(accountLabel),
+  ]);
+  if (!first || !newest || limit === undefined || !config.TRADING_EMERGENCY_STOP_ENABLED) return [];
+  const reason = dailyLossReason(first.equity, newest.equity, limit);
+  return reason === undefined ? [] : [reason];
 }
 
 interface CancelPlan {

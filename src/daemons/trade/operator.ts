@@ -1,7 +1,7 @@
 /**
  * What the operator's commands of trade rest on: the ledger, the running daemon, the broker, the signal store of a home.
  * Guarantees: everything is opened when it is first asked for and closed together; the broker is checked like the daemon's
- * own; a desk that is opened here holds the leadership and never sends an order.
+ * own; a desk that is opened here holds the leadership and sends nothing but the reduce-only orders of a flatten.
  */
 import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
@@ -11,6 +11,7 @@ import { createRequestBudget } from '../../lib/alpaca/trading-budget.ts';
 import { checkBrokerHost } from '../../lib/alpaca/trading-host.ts';
 import { openTradingMutations } from '../../lib/alpaca/trading-mutations.ts';
 import { openTradingReads, type TradingReads } from '../../lib/alpaca/trading-rest.ts';
+import type { Leadership } from '../../lib/ledger/contract.ts';
 import { type OrderLedger, openLedger } from '../../lib/ledger/open.ts';
 import { type OperatorLedger, openOperatorLedger } from '../../lib/ledger/operator.ts';
 import type { OrderDesk } from '../../lib/orders/contract.ts';
@@ -37,6 +38,7 @@ export interface OperatorOptions {
 
 export interface HeldDesk {
   desk: OrderDesk;
+  leadership: Leadership;
   close(): Promise<void>;
 }
 
@@ -54,7 +56,7 @@ export interface Operator {
   /** @throws `broker_unknown` (exit 2), `broker_host_refused` (exit 4) */
   broker(): TradingReads;
   /**
-   * Leads the account with the kill switch on for this process: claims are resolved and orders cancelled, nothing is sent.
+   * Leads the account with the kill switch on for this process: claims are resolved, orders cancelled, positions closed.
    * @throws `account_led_elsewhere` (exit 4) while another process leads
    */
   holdDesk(): Promise<HeldDesk>;
@@ -166,7 +168,7 @@ export async function openOperator(options: OperatorOptions): Promise<Operator> 
           reconcileMinMachineMs: 1_000,
         },
       });
-      return { desk, close: () => leadership.release() };
+      return { desk, leadership, close: () => leadership.release() };
     },
     close,
   };

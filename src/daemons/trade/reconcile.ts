@@ -19,7 +19,7 @@ import { askReconcile } from './client.ts';
 import type { ChangeOptions, Outcome } from './operate.ts';
 import type { Operator } from './operator.ts';
 
-export interface ReconcileOptions extends Omit<ChangeOptions, 'wait' | 'cancelOpen'> {
+export interface ReconcileOptions extends Omit<ChangeOptions, 'wait' | 'cancelOpen' | 'flatten'> {
   /** Market ms; undefined: since the last pass without an error. */
   sinceMs: number | undefined;
 }

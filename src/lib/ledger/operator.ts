@@ -46,6 +46,10 @@ export interface OperatorLedger {
   /** Asks the loop to close positions; the id, or undefined when a request is active already. */
   requestFlatten(request: Omit<FlattenRequest, 'id' | 'state'>): Promise<string | undefined>;
   flatten: FlattenReads;
+  /** What the ledger shows of an account's time on paper. */
+  paperRecord(accountLabel: string): Promise<{ sessions: number; doubledDecisions: number }>;
+  /** The newest stop that the loop was seen to obey, with the machine seconds it took. */
+  lastStopDrill(accountLabel: string): Promise<{ atMs: number; seconds: number } | undefined>;
   /** Who last armed live trading, and until when (market ms). */
   lastArming(accountLabel: string): Promise<(StopRecord & { untilMs: number }) | undefined>;
   /** Who last turned on the kill switch or latched the emergency stop. */
@@ -116,6 +120,29 @@ export function openOperatorLedger(dsn: string): OperatorLedger {
     flatten: {
       active: (accountLabel) => asOurs(flattenRepository(db).active(accountLabel)),
       newest: (accountLabel) => asOurs(flattenRepository(db).newest(accountLabel)),
+    },
+    paperRecord: async (accountLabel) => {
+      // A day on which orders were sent is a session; an order that took the place of another is no second one.
+      const { rows } = await asOurs(
+        sql<{ sessions: string; doubled: string }>`
+          select (select count(distinct (submitted_at at time zone 'America/New_York')::date)
+              from executions where alpaca_account_label = ${accountLabel}) as sessions,
+            (select count(*) from (
+              select trade_decision_id from executions
+              where alpaca_account_label = ${accountLabel} and trade_decision_id is not null and status <> 'replaced'
+              group by 1 having count(*) > 1) d) as doubled
+        `.execute(db),
+      );
+      return { sessions: Number(rows[0]?.sessions ?? 0), doubledDecisions: Number(rows[0]?.doubled ?? 0) };
+    },
+    lastStopDrill: async (accountLabel) => {
+      const { rows } = await asOurs(
+        sql<{ at: Date; seconds: string }>`
+          select at, after ->> 'seconds' as seconds from audit_events
+          where action = 'stop_verified' and after ->> 'accountLabel' = ${accountLabel} order by id desc limit 1
+        `.execute(db),
+      );
+      return rows[0] && { atMs: rows[0].at.getTime(), seconds: Number(rows[0].seconds) };
     },
     lastArming: async (accountLabel) => {
       const { rows } = await asOurs(

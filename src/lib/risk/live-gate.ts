@@ -8,6 +8,31 @@
 export type SignalFreshness = 'current' | 'stale' | 'missing' | 'unavailable';
 export type ConfirmationState = 'valid' | 'missing' | 'invalid' | 'expired';
 
+/** Every reason, in the order in which they are told; the runbook page go-live lists them. */
+export const liveReasons = [
+  'trading_disabled',
+  'kill_switch_enabled',
+  'trading_paused',
+  'submit_disabled',
+  'live_submit_disabled',
+  'emergency_stop_active',
+  'signal_continuity_alert_active',
+  'universe_fail_safe_blocked',
+  'market_closed',
+  'broker_unavailable',
+  'accepted_ta_signal_stale',
+  'accepted_ta_signal_missing',
+  'accepted_ta_signal_unavailable',
+  'live_not_armed',
+  'live_arming_expired',
+  'live_arming_too_long',
+  'live_confirmation_missing',
+  'live_confirmation_invalid',
+  'live_confirmation_expired',
+  'live_account_mismatch',
+] as const;
+export type LiveReason = (typeof liveReasons)[number];
+
 export interface LiveFacts {
   mode: 'paper' | 'live';
   /** First source: the environment. */
@@ -34,16 +59,16 @@ export interface LiveFacts {
 }
 
 /** Does the control row arm live trading now, and not beyond the running session? */
-function armingReason({ armedUntilMs, sessionCloseMs, nowMs }: LiveFacts): string | undefined {
+function armingReason({ armedUntilMs, sessionCloseMs, nowMs }: LiveFacts): LiveReason | undefined {
   if (armedUntilMs === undefined) return 'live_not_armed';
   if (nowMs >= armedUntilMs) return 'live_arming_expired';
   return sessionCloseMs !== undefined && armedUntilMs > sessionCloseMs ? 'live_arming_too_long' : undefined;
 }
 
 /** Why no order may leave for the live account; empty when one may, and always empty on paper. */
-export function liveBlockedReasons(facts: LiveFacts): readonly string[] {
+export function liveBlockedReasons(facts: LiveFacts): readonly LiveReason[] {
   if (facts.mode !== 'live') return [];
-  const reasons = [
+  const reasons: readonly (LiveReason | undefined)[] = [
     facts.tradingEnabled ? undefined : 'trading_disabled',
     facts.killSwitch ? 'kill_switch_enabled' : undefined,
     facts.paused ? 'trading_paused' : undefined,

@@ -53,6 +53,9 @@ export function planResume(before: TradingControls, stop: StopRecord | undefined
 /** Name of the check that `stop --cancel-open` makes. */
 export const cancelCheckId = 'cancelled';
 
+/** Names of the checks that `stop --flatten` makes. */
+export const flattenCheckIds = ['market_open', 'flattened'] as const;
+
 /** Names of the conditions of `resume`, as its runbook page lists them. */
 export const resumeCheckIds = [
   'signal_lag',
@@ -60,6 +63,8 @@ export const resumeCheckIds = [
   'reconcile_lag',
   'unresolved_claims',
   'position_drift',
+  'flatten_over',
+  'stop_cause',
   'different_actor',
 ] as const;
 
@@ -77,6 +82,10 @@ export interface ResumeFacts {
   unresolvedClaims: number;
   /** Symbols whose position differs, by the findings of the last pass. */
   driftSymbols: readonly string[];
+  /** A request to close positions is being worked off. */
+  isFlattening: boolean;
+  /** Account stops that would latch again at once. */
+  standingStops: readonly string[];
   controls: TradingControls;
   stop: StopRecord | undefined;
   actor: string;
@@ -137,6 +146,18 @@ export function resumeChecks(facts: ResumeFacts): Check[] {
       'positions of the broker equal the recorded fills',
       facts.driftSymbols.join(' ') || 'none',
       facts.driftSymbols.length === 0,
+    ),
+    check(
+      'flatten_over',
+      'no request to close positions is being worked off',
+      facts.isFlattening ? 'positions are being closed' : 'none',
+      !facts.isFlattening,
+    ),
+    check(
+      'stop_cause',
+      'no account stop would latch again at once',
+      facts.standingStops.join('; ') || 'none',
+      facts.standingStops.length === 0,
     ),
     check(
       'different_actor',

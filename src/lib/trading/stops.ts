@@ -78,6 +78,16 @@ export function signalStops(facts: SignalFacts, settings: StopSettings): readonl
   ];
 }
 
+/** What an emergency stop may be about, as its runbook page lists it. */
+export const stopKinds = [
+  'daily_loss_stop',
+  'drawdown_stop',
+  'closeout_failed',
+  'signal_lag_exceeded',
+  'signal_staleness_streak_exceeded',
+  'universe_source_unavailable',
+] as const;
+
 const recoverable = ['signal_lag_exceeded', 'signal_staleness_streak_exceeded'];
 
 /** What a reason is about, without its figures. */
