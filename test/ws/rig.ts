@@ -39,6 +39,8 @@ export interface RigOptions {
   simulatorArgs?: string[];
   /** A broker, and the name that sets this rig's topics and writer apart on it; without it the embedded log. */
   kafka?: { bootstrap: string; name: string };
+  /** Home of the run; a fresh one without it. */
+  home?: string;
 }
 
 const topicVariables: Record<string, keyof typeof defaultTopics> = {
@@ -65,7 +67,7 @@ export interface WsStatus {
 }
 
 export class Rig {
-  readonly home = mkdtempSync(join(tmpdir(), 'torghut-ws-'));
+  readonly home: string;
   readonly clock: ClockOwner;
   readonly #options: RigOptions;
   readonly #renewing: NodeJS.Timeout;
@@ -73,10 +75,12 @@ export class Rig {
   /** Exit codes of ws in this rig's life, signals as null. */
   readonly wsEnds: (number | null)[] = [];
   readonly stderr: Record<'simulator' | 'ws', string> = { simulator: '', ws: '' };
+  readonly stdout: Record<'simulator' | 'ws', string> = { simulator: '', ws: '' };
   simulatorPort = 0;
 
   constructor(options: RigOptions) {
     this.#options = options;
+    this.home = options.home ?? mkdtempSync(join(tmpdir(), 'torghut-ws-'));
     mkdirSync(this.home, { recursive: true });
     this.clock = ownClockFile(join(this.home, 'clock'), options.startNs, 0);
     this.#renewing = setInterval(() => this.clock.renew(), 50);
@@ -130,6 +134,9 @@ export class Rig {
     const child = spawn(cli.file, [...cli.args, name, ...args], {
       env: this.#env(),
       stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    child.stdout?.on('data', (data: Buffer) => {
+      this.stdout[name] += data.toString();
     });
     child.stderr?.on('data', (data: Buffer) => {
       this.stderr[name] += data.toString();
@@ -204,9 +211,14 @@ export class Rig {
     }
   }
 
-  async metrics(): Promise<string> {
+  metrics(): Promise<string> {
+    return this.page('/metrics');
+  }
+
+  /** Text of a page of ws's health endpoint. */
+  async page(path: string): Promise<string> {
     const { url } = JSON.parse(readFileSync(join(this.home, 'services', 'ws.json'), 'utf8')) as { url: string };
-    return (await fetch(`${url}/metrics`)).text();
+    return (await fetch(`${url}${path}`)).text();
   }
 
   /** Waits until a condition on the status of ws holds. */

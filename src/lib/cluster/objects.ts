@@ -108,7 +108,9 @@ export const workload = z.looseObject({
         .nullish(),
     })
     .nullish(),
-  status: z.looseObject({ phase: z.string().nullish(), active: z.unknown() }).nullish(),
+  status: z
+    .looseObject({ phase: z.string().nullish(), active: z.union([z.number(), z.array(z.unknown())]).nullish() })
+    .nullish(),
 });
 export type Workload = z.infer<typeof workload>;
 export const workloadList = z.looseObject({ items: z.array(workload) });
