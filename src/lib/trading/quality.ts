@@ -51,7 +51,7 @@ function isMonotonic(rows: readonly SignalRow[]): boolean {
 
 function duplicateRatioOf(rows: readonly SignalRow[]): number {
   const keys = new Set(rows.map((row) => `${row.symbol} ${row.windowSize} ${row.eventTsMs} ${row.revision}`));
-  return rows.length === 0 ? 0 : 1 - keys.size / rows.length;
+  return rows.length === 0 ? 0 : (rows.length - keys.size) / rows.length;
 }
 
 /** A row that declares no schema is taken for ours. */

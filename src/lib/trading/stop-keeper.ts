@@ -30,6 +30,8 @@ export interface StopSight {
 export interface StopView {
   /** The latched reason after this step. */
   emergencyStop: string | null;
+  /** Market ms of the latch, by the audit trail; undefined while nothing is latched. */
+  latchedAtMs: number | undefined;
   /** Clean cycles of a stop that may let go by itself. */
   recoveryStreak: number;
   /** What holds now, latched or not. */
@@ -59,6 +61,16 @@ export function stopKeeper({ settings, clock, log, ledger, leadership }: StopPor
   const { accountLabel, stops } = settings;
   let recoveryStreak = 0;
   let money: MoneyStops = { equity: [], closeout: undefined };
+  let latch: { reason: string; atMs: number | undefined } | undefined;
+
+  /** Asked of the ledger once for each latched reason: it may have been latched by an earlier process. */
+  const latchedAt = async (reason: string | null): Promise<number | undefined> => {
+    if (reason === null) latch = undefined;
+    else if (latch?.reason !== reason) {
+      latch = { reason, atMs: (await ledger.read.account.stopMarks(accountLabel)).latchedAtMs };
+    }
+    return latch?.atMs;
+  };
 
   const judge = async (book: Book, session: SessionReading): Promise<MoneyStops> => {
     const { account } = book;
@@ -98,7 +110,8 @@ export function stopKeeper({ settings, clock, log, ledger, leadership }: StopPor
     const cause: FlattenCause | undefined =
       isLatching && money.equity.length > 0 ? 'stop' : money.closeout === undefined ? undefined : 'closeout';
     await write({ controls, book, change: step.change, cause, reason: money.equity.join(';') || 'session_closeout' });
-    return { emergencyStop: step.change === undefined ? latched : step.change, recoveryStreak, found };
+    const emergencyStop = step.change === undefined ? latched : step.change;
+    return { emergencyStop, latchedAtMs: await latchedAt(emergencyStop), recoveryStreak, found };
   };
 
   const write = async (what: {
