@@ -78,7 +78,7 @@ describe.skipIf(!process.env.TORGHUT_DATA)('a full disk under the store (needs T
     const disk = homePaths.clickhouse(home);
     smallDisk(disk, 170);
     const env = { TORGHUT_HOME: root };
-    const range = ['--from', '09:30', '--to', '09:34'];
+    const range = ['--from', '09:30', '--to', '09:36'];
     const up = startTorghut(
       [
         'up',
@@ -192,7 +192,7 @@ describe.skipIf(!process.env.TORGHUT_DATA)('a full disk under the store (needs T
 
     const finished = await up.done;
     expect(finished.code, finished.stderr + finished.stdout).toBe(0);
-    const oracle = await readOracle([dataFile('trades.ndjson.gz')], '2013-10-08T13:30:00Z', '2013-10-08T13:34:00Z');
+    const oracle = await readOracle([dataFile('trades.ndjson.gz')], '2013-10-08T13:30:00Z', '2013-10-08T13:36:00Z');
     expectBars(await storedBars(home), oracle);
     const verified = await torghut(['ta', 'verify', '--home', home, '-o', 'json'], env);
     expect(verified.code, verified.stdout + verified.stderr).toBe(0);
