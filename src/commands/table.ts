@@ -40,6 +40,10 @@ export const nouns: Record<string, Noun> = {
         'The ingest topics against what they must be; --ensure creates them',
         () => import('./ws-topics.ts'),
       ),
+      'diagnose-406': verb(
+        'Why the provider refuses ws, or readiness stays at 503; names one case',
+        () => import('./ws-diagnose-406.ts'),
+      ),
     },
   },
   ta: {
