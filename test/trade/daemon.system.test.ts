@@ -39,7 +39,7 @@ describe('the trade daemon', () => {
     expect(executions.items.length).toBeGreaterThan(0);
     expect((await fetch(`${url}/trading/decisions?limit=0`)).status).toBe(400);
     expect((await fetch(`${url}/trading/decisions?colour=red`)).status).toBe(400);
-    expect(await (await fetch(`${url}/healthz`)).text()).toBe('ok\n');
+    expect(await (await fetch(`${url}/healthz`)).json()).toEqual({ status: 'ok', service: 'torghut' });
     const metrics = await (await fetch(`${url}/metrics`)).text();
     expect(metrics).toMatch(/torghut_trading_decision_reject_reason_total\{reason="cooldown_active"\} [1-9]/);
   });

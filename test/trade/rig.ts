@@ -239,8 +239,10 @@ export class TradeRig {
       async () => {
         const status = await this.status();
         if (status?.drained) return true;
-        const url = this.service('trade')?.url;
-        if (url && status && !status.draining) await fetch(`${url}/drain`, { method: 'POST' }).catch(() => undefined);
+        const { url, extra } = this.service('trade') ?? {};
+        const headers = { authorization: `Bearer ${extra?.token}` };
+        if (url && status && !status.draining)
+          await fetch(`${url}/drain`, { method: 'POST', headers }).catch(() => undefined);
         return false;
       },
       limitMs,

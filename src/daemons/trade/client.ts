@@ -21,12 +21,30 @@ const passSchema = z.looseObject({
 /** A reconcile pass as the daemon tells it. */
 export type DaemonPass = z.infer<typeof passSchema>;
 
+/**
+ * What a change of the daemon at this address must carry: its home's own token, else TRADING_API_TOKEN.
+ * Empty when neither is known; the daemon then says what is missing.
+ */
+export function bearerOf(home: string, url: string, env: NodeJS.ProcessEnv = process.env): Record<string, string> {
+  const known = findService(home, 'trade');
+  const token = known?.url === url ? known.extra?.token : env.TRADING_API_TOKEN;
+  return token === undefined || token === '' ? {} : { authorization: `Bearer ${token}` };
+}
+
 /** Asks the running daemon for one reconcile pass. @throws `trade_unreachable` (exit 3) */
-export async function askReconcile(url: string, sinceMs: number | undefined): Promise<DaemonPass> {
+export async function askReconcile(
+  url: string,
+  sinceMs: number | undefined,
+  headers: Record<string, string>,
+): Promise<DaemonPass> {
   const target = new URL('/reconcile', url);
   if (sinceMs !== undefined) target.searchParams.set('since_ms', String(sinceMs));
   try {
-    const response = await fetch(target, { method: 'POST', signal: AbortSignal.timeout(RECONCILE_TIMEOUT_MS) });
+    const response = await fetch(target, {
+      method: 'POST',
+      headers,
+      signal: AbortSignal.timeout(RECONCILE_TIMEOUT_MS),
+    });
     if (!response.ok) throw new Error(`HTTP ${response.status}: ${(await response.text()).slice(0, 200)}`);
     return passSchema.parse(await response.json());
   } catch (error) {

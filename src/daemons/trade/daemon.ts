@@ -3,10 +3,11 @@
  * Guarantees: safe defaults (nothing decided, nothing sent, paper); a lost Postgres, engine or broker ends the session, not
  * the process, and the next one recovers from the ledger before it trades.
  */
-import { randomInt } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
 import { ledgerSource, signalStoreSource } from '../../embedded/connect.ts';
 import { storeVariables } from '../../embedded/variables.ts';
 import { checkBrokerHost } from '../../lib/alpaca/trading-host.ts';
+import { checkLedger } from '../../lib/ledger/check.ts';
 import { migrate } from '../../lib/ledger/migrator.ts';
 import type { OrderLedger } from '../../lib/ledger/open.ts';
 import { openEventLog } from '../../lib/log/open.ts';
@@ -15,16 +16,16 @@ import { type Clock, openClock } from '../../lib/service/clock.ts';
 import { loadConfig } from '../../lib/service/config.ts';
 import { describeError, TorghutError, usageError } from '../../lib/service/errors.ts';
 import { announceService, findService, withdrawService } from '../../lib/service/home.ts';
-import { serveEndpoint } from '../../lib/service/http.ts';
 import { createLifecycle, type Lifecycle, runDaemon } from '../../lib/service/lifecycle.ts';
-import { createLogger, type Logger } from '../../lib/service/logging.ts';
+import { createLogger, type Logger, registerSecret } from '../../lib/service/logging.ts';
 import { backoffMs, sleep } from '../../lib/service/machine.ts';
 import { watchGuard } from '../../lib/signals/disk/guard-watch.ts';
 import { createSignalReader } from '../../lib/signals/reader.ts';
 import { catalogFile } from '../../lib/trading/catalog-file.ts';
 import { catalogKeeper } from '../../lib/trading/catalog-keeper.ts';
 import { loadStrategies } from '../../lib/trading/strategy-plugins.ts';
-import { tradeEndpoint } from './endpoint.ts';
+import { serveApi } from './api/server.ts';
+import { tradeMetrics } from './metrics.ts';
 import { type BrokerAddress, leadSession, type SessionOptions } from './session.ts';
 import { settingsOf } from './settings.ts';
 import { statusBoard } from './status.ts';
@@ -58,33 +59,46 @@ export async function runTradeDaemon(options: TradeDaemonOptions): Promise<numbe
     const drain = new AbortController();
     let ledger: OrderLedger | undefined;
     let desk: OrderDesk | undefined;
-    const endpoint = await serveEndpoint(
-      tradeEndpoint({
+    const { signal } = lifecycle;
+    const stores = { home: options.home, env, signal };
+    const signalStore = signalStoreSource(stores);
+    const ledgers = ledgerSource(stores);
+    // Who may read this home may change its loop; elsewhere the token has to be given.
+    const token = config.TRADING_API_TOKEN ?? randomBytes(24).toString('base64url');
+    registerSecret(token);
+    const endpoint = await serveApi(
+      {
         board,
         clock,
+        metrics: tradeMetrics(board, clock),
         ledger: () => ledger,
         desk: () => desk,
+        pingStore: async () => {
+          const answer = await (await signalStore.client()).ping();
+          if (!answer.success) throw answer.error;
+        },
+        checkLedger: async () => checkLedger(await ledgers.dsn()),
         drain: () => {
           board.draining = true;
           drain.abort();
         },
-      }),
-      options.port ?? config.TRADING_HTTP_PORT ?? (env.TORGHUT_PARENT === 'stdin' ? 0 : DEFAULT_PORT),
+      },
+      {
+        host: config.TRADING_HTTP_HOST,
+        port: options.port ?? config.TRADING_HTTP_PORT ?? (env.TORGHUT_PARENT === 'stdin' ? 0 : DEFAULT_PORT),
+        token,
+      },
     );
-    announceService(options.home, 'trade', { url: endpoint.url });
+    announceService(options.home, 'trade', { url: endpoint.url, extra: { token } });
     lifecycle.onClose('endpoint', async () => {
       withdrawService(options.home, 'trade');
       await endpoint.close();
     });
     log.info({ url: endpoint.url, enabled: settings.isEnabled, mode: settings.mode }, 'trade listens');
+    lifecycle.onClose('signal store', () => signalStore.close());
+    lifecycle.onClose('ledger', () => ledgers.close());
     if (address === undefined) return waitWithoutBroker(board, lifecycle, log);
 
-    const { signal } = lifecycle;
-    const stores = { home: options.home, env, signal };
-    const signalStore = signalStoreSource(stores);
-    lifecycle.onClose('signal store', () => signalStore.close());
-    const ledgers = ledgerSource(stores);
-    lifecycle.onClose('ledger', () => ledgers.close());
     const eventLog = config.TRADING_ORDER_FEED_ENABLED
       ? await openEventLog({ home: options.home, env, clock, signal })
       : undefined;

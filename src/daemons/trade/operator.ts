@@ -43,6 +43,7 @@ export interface HeldDesk {
 }
 
 export interface Operator {
+  readonly home: string;
   readonly accountLabel: string;
   readonly runId: string;
   readonly clock: Clock;
@@ -117,6 +118,7 @@ export async function openOperator(options: OperatorOptions): Promise<Operator> 
   }
 
   return {
+    home,
     accountLabel,
     runId,
     clock,

@@ -15,7 +15,7 @@ import {
   reconcileUntilQuiet,
 } from '../../lib/runbook/trade-reconcile.ts';
 import { exitCode } from '../../lib/service/errors.ts';
-import { askReconcile } from './client.ts';
+import { askReconcile, bearerOf } from './client.ts';
 import type { ChangeOptions, Outcome } from './operate.ts';
 import type { Operator } from './operator.ts';
 
@@ -75,10 +75,10 @@ export async function reconcileAccount(operator: Operator, options: ReconcileOpt
 }
 
 async function apply(operator: Operator, options: ReconcileOptions): Promise<ReconcileResult> {
-  const { daemonUrl, config } = operator;
+  const { daemonUrl, config, home } = operator;
   const limitMs = options.timeoutMs + config.TRADING_SUBMIT_LOOKUP_SECONDS * 1_000;
   if (daemonUrl !== undefined) {
-    return reconcileUntilQuiet(() => askReconcile(daemonUrl, options.sinceMs), limitMs);
+    return reconcileUntilQuiet(() => askReconcile(daemonUrl, options.sinceMs, bearerOf(home, daemonUrl)), limitMs);
   }
   const held = await operator.holdDesk();
   try {

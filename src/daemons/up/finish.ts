@@ -159,6 +159,7 @@ async function drainOpen(options: FinishOptions): Promise<string | undefined> {
   if (endpoint && !(trade?.draining && watch.isUp('trade'))) {
     await fetch(`${endpoint.url}/drain`, {
       method: 'POST',
+      headers: { authorization: `Bearer ${endpoint.extra?.token ?? ''}` },
       signal: AbortSignal.any([signal, AbortSignal.timeout(2_000)]),
     });
   }

@@ -19,6 +19,7 @@ import { acquireLeadership, checkEpoch, defaultLease, type LeaseTiming } from '.
 import { checkSchema } from './migrator.ts';
 import { type OrderEventRepository, orderEventRepository } from './order-events.ts';
 import { openCounts, orderReads } from './order-reads.ts';
+import { type ProfitReads, profitReads } from './profit.ts';
 import { strategyRepository } from './strategies.ts';
 import type { LedgerDb, LedgerTables } from './tables.ts';
 import { optionalTime, timeOf } from './values.ts';
@@ -48,6 +49,7 @@ export interface OrderLedgerReads {
 
 export interface OrderLedger extends Ledger {
   readonly orderRead: OrderLedgerReads;
+  readonly profit: ProfitReads;
   writeOrders<T>(leadership: Leadership, work: (tx: OrderTransaction) => Promise<T>): Promise<T>;
 }
 
@@ -139,6 +141,7 @@ export function openLedger(options: OpenLedgerOptions): OrderLedger {
   return {
     read,
     orderRead,
+    profit: readsOf(profitReads(db), ['fillsBefore', 'equityOver']),
     write: (leadership, work) => writeOrders(leadership, work),
     writeOrders,
     acquireLeadership: (acquire) => acquireLeadership(settings, acquire, options.lease ?? defaultLease),
