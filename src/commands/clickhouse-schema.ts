@@ -1,10 +1,10 @@
-/** `torghut clickhouse schema`: the live tables against the expected ones; every difference is named. */
+/** `torghut clickhouse schema`: the live tables and views against the expected ones, on every replica; each difference is named. */
 import type { Command } from 'commander';
-import { openSignalStore } from '../embedded/connect.ts';
+import { openStoreNodes } from '../embedded/nodes.ts';
 import { exitCode } from '../lib/service/errors.ts';
 import { resolveRunHome } from '../lib/service/home.ts';
 import { storeFailure } from '../lib/signals/errors.ts';
-import { reportSchema } from '../lib/signals/migration-plan.ts';
+import { reportSchemaOfAll } from '../lib/signals/schema-report.ts';
 import { parseOutputFormat, print, renderObject, renderRows } from '../lib/ui/output.ts';
 
 interface Options {
@@ -23,9 +23,9 @@ export function configure(command: Command): void {
     )
     .action(async (options: Options) => {
       const format = parseOutputFormat(options.output);
-      const store = await openSignalStore({ home: resolveRunHome(options.home) });
+      const store = await openStoreNodes({ home: resolveRunHome(options.home) });
       try {
-        const report = await reportSchema(store.client, store.database);
+        const report = await reportSchemaOfAll(store.nodes, store.database);
         if (report.drift.length > 0) process.exitCode = exitCode.problemFound;
         if (format !== 'table') return print(renderObject({ ...report }, format));
         const { tables, drift, applied, ...head } = report;

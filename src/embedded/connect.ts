@@ -10,6 +10,7 @@ import { type TorghutError, unreachableError } from '../lib/service/errors.ts';
 import { findService, type ServiceEndpoint } from '../lib/service/home.ts';
 import { registerSecret } from '../lib/service/logging.ts';
 import { machineMs, sleep } from '../lib/service/machine.ts';
+import { onCluster } from '../lib/signals/layout.ts';
 import type { PartResolver } from './parts.ts';
 import { findOrStart, type RunningStore, type StoreName } from './start.ts';
 import { embeddedDatabase, storeVariables } from './variables.ts';
@@ -33,8 +34,8 @@ export interface SignalStoreSource {
    * @throws `service_unreachable` (exit 3, may be retried) when the embedded store does not appear in time
    */
   client(): Promise<ClickHouseClient>;
-  /** Makes the database on the configured server, when it is missing there (the embedded engine has it). */
-  createDatabase(): Promise<void>;
+  /** Makes the database on the configured server or cluster, when it is missing there (the embedded engine has it). */
+  createDatabase(cluster?: string): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -145,11 +146,12 @@ export function signalStoreSource(options: ConnectOptions): SignalStoreSource {
       isEmbedded: false,
       database: address.database,
       client: async () => client,
-      createDatabase: async () => {
+      createDatabase: async (cluster) => {
         const { TA_CLICKHOUSE_USERNAME: user, TA_CLICKHOUSE_PASSWORD: password } = values;
         const plain = connect(address.url, user, password, 'default');
         try {
-          await plain.command({ query: `CREATE DATABASE IF NOT EXISTS ${address.database}` });
+          const on = onCluster({ cluster });
+          await plain.command({ query: `CREATE DATABASE IF NOT EXISTS ${address.database}${on}` });
         } finally {
           await plain.close();
         }

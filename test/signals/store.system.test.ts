@@ -41,7 +41,7 @@ describe('migrations', () => {
     await checkSignalStore(client, target);
     const tables = await rowsOf<{ name: string; engine: string; sorting_key: string; partition_key: string }>(
       client,
-      "SELECT name, engine, sorting_key, partition_key FROM system.tables WHERE database = {d:String} AND name LIKE 'ta%' ORDER BY name",
+      "SELECT name, engine, sorting_key, partition_key FROM system.tables WHERE database = {d:String} AND name LIKE 'ta%' AND name NOT LIKE 'ta_latest%' ORDER BY name",
       { query_params: { d: target.database } },
     );
     const common = { engine: 'ReplacingMergeTree', partition_key: 'toDate(event_ts)' };

@@ -1,11 +1,14 @@
 /**
- * The live tables of a signal database against the definition (tables.ts): engine, sorting key, partition key, TTL and the
- * exact columns with their types and codecs. Read-only; every difference is named by what is there and what is expected.
- * The server writes defaults out (Gorilla(8) for Gorilla), so texts are compared in one spelling.
+ * The live tables and views of a signal database against their definitions (tables.ts, views.ts): engine, sorting key,
+ * partition key, TTL, settings, the exact columns with their types and codecs, and the SELECT of each view. Read-only; every
+ * difference is named by what is there and what is expected.
+ * The server writes defaults out (Gorilla(8) for Gorilla) and formats views anew, so texts are compared in one spelling.
  */
 import type { ClickHouseClient } from '@clickhouse/client';
 import { z } from 'zod';
-import { type Column, type Table, type TtlDays, tables, ttlExpression } from './tables.ts';
+import { engineOf, expectedEngine, type Layout, singleNode } from './layout.ts';
+import { type Column, type Table, type TtlDays, tableSettings, tables, ttlExpression } from './tables.ts';
+import { expectedLatest, views } from './views.ts';
 
 export interface LiveTable {
   table: string;
@@ -19,12 +22,27 @@ export interface LiveTable {
   drift: string[];
 }
 
+/** What a difference is about: a conversion mends the shape, a migration settings and views, a person columns. */
+export type Aspect = 'missing' | 'shape' | 'ttl' | 'setting' | 'column' | 'view';
+
+export interface Difference {
+  aspect: Aspect;
+  text: string;
+}
+
+export interface InspectedTable extends LiveTable {
+  differences: Difference[];
+  columnTypes: Record<string, string>;
+  isReplicated: boolean;
+}
+
 const tableSchema = z.object({
   name: z.string(),
   engine_full: z.string(),
   sorting_key: z.string(),
   partition_key: z.string(),
   create_table_query: z.string(),
+  as_select: z.string(),
 });
 const columnSchema = z.object({
   table: z.string(),
@@ -34,58 +52,113 @@ const columnSchema = z.object({
   compression_codec: z.string(),
 });
 
-async function rows<T>(client: ClickHouseClient, schema: z.ZodType<T>, query: string, database: string): Promise<T[]> {
-  const result = await client.query({ query, query_params: { database }, format: 'JSONEachRow' });
+async function rows<T>(client: ClickHouseClient, schema: z.ZodType<T>, query: string, params: object): Promise<T[]> {
+  const result = await client.query({ query, query_params: { ...params }, format: 'JSONEachRow' });
   return z.array(schema).parse(await result.json());
 }
 
-/** Every table of the definition as it is now. @param ttlDays the TTL recorded for the database */
-export async function inspectTables(
-  client: ClickHouseClient,
-  database: string,
-  ttlDays: TtlDays,
-): Promise<LiveTable[]> {
+const tablesQuery = `SELECT name, engine_full, sorting_key, partition_key, create_table_query, as_select
+FROM system.tables WHERE database = {database:String}`;
+
+export interface Inspection {
+  database: string;
+  /** The TTL recorded for the database. */
+  ttlDays: TtlDays;
+  layout?: Layout;
+  /** Of the tables' names, to look at tables that stand beside the real ones. */
+  suffix?: string;
+}
+
+/** Every table of the definition as it is now. */
+export async function inspectTables(client: ClickHouseClient, inspection: Inspection): Promise<InspectedTable[]> {
+  const { database, ttlDays, layout = singleNode, suffix = '' } = inspection;
   const [foundTables, foundColumns] = await Promise.all([
-    rows(
-      client,
-      tableSchema,
-      'SELECT name, engine_full, sorting_key, partition_key, create_table_query FROM system.tables WHERE database = {database:String}',
-      database,
-    ),
+    rows(client, tableSchema, tablesQuery, { database }),
     rows(
       client,
       columnSchema,
       'SELECT table, name, type, default_kind, compression_codec FROM system.columns WHERE database = {database:String} ORDER BY table, position',
-      database,
+      { database },
     ),
   ]);
   return tables.map((expected) => {
-    const live = foundTables.find(({ name }) => name === expected.name);
-    const columns = foundColumns.filter(({ table }) => table === expected.name);
+    const name = `${expected.name}${suffix}`;
+    const live = foundTables.find((table) => table.name === name);
+    const columns = foundColumns.filter(({ table }) => table === name);
+    const columnTypes = Object.fromEntries(columns.map((column) => [column.name, column.type]));
     if (!live) {
-      const drift = ['the table is missing'];
+      const differences: Difference[] = [{ aspect: 'missing', text: 'the table is missing' }];
       const nothing = { engine: null, sorting_key: null, partition_key: null, ttl: null };
-      return { table: expected.name, exists: false, ...nothing, columns: 0, drift };
+      const drift = differences.map(({ text }) => text);
+      const none = { columns: 0, drift, differences, columnTypes, isReplicated: false };
+      return { table: name, exists: false, ...nothing, ...none };
     }
     const engine = engineOf(live.engine_full);
     const ttl = ttlOf(live.create_table_query);
+    const differences = [
+      ...difference('shape', 'engine', engine, expectedEngine(expected.engine, layout)),
+      ...difference('shape', 'sorting key', live.sorting_key, expected.orderBy.join(', ')),
+      ...difference('shape', 'partition key', live.partition_key, 'toDate(event_ts)'),
+      ...difference('ttl', 'TTL', ttl ?? 'none', ttlDays === undefined ? 'none' : ttlExpression(ttlDays)),
+      ...settingDrift(live.engine_full),
+      ...columnDrift(columns, expected),
+    ];
     return {
-      table: expected.name,
+      table: name,
       exists: true,
       engine,
       sorting_key: live.sorting_key,
       partition_key: live.partition_key,
       ttl: ttl ?? null,
       columns: columns.length,
-      drift: [
-        ...difference('engine', engine, expected.engine),
-        ...difference('sorting key', live.sorting_key, expected.orderBy.join(', ')),
-        ...difference('partition key', live.partition_key, 'toDate(event_ts)'),
-        ...difference('TTL', ttl ?? 'none', ttlDays === undefined ? 'none' : ttlExpression(ttlDays)),
-        ...columnDrift(columns, expected),
-      ],
+      drift: differences.map(({ text }) => text),
+      differences,
+      columnTypes,
+      isReplicated: engine.startsWith('Replicated'),
     };
   });
+}
+
+/** What is wrong with the views and with `ta_latest`, by name. */
+export async function inspectViews(
+  client: ClickHouseClient,
+  database: string,
+  layout: Layout,
+): Promise<Map<string, string[]>> {
+  const expected = views.map(({ name, select }) => ({ name, sql: select(database) }));
+  const [found, spelled] = await Promise.all([
+    rows(client, tableSchema, tablesQuery, { database }),
+    rows(
+      client,
+      z.object({ spelled: z.array(z.string()) }),
+      'SELECT arrayMap(sql -> formatQuerySingleLine(sql), {texts:Array(String)}) AS spelled',
+      { texts: expected.map(({ sql }) => sql) },
+    ),
+  ]);
+  const result = new Map<string, string[]>();
+  for (const [i, { name, to }] of views.entries()) {
+    const live = found.find((table) => table.name === name);
+    if (!live) result.set(name, ['the view is missing']);
+    else {
+      const drift =
+        live.as_select === spelled[0]?.spelled[i] ? [] : ['the view has another SELECT than torghut gave it'];
+      if (to !== undefined && !live.create_table_query.includes(` TO ${database}.${to} `))
+        drift.push(`the view does not fill ${to}`);
+      result.set(name, drift);
+    }
+  }
+  const latest = expectedLatest(layout);
+  const live = found.find((table) => table.name === latest.name);
+  result.set(
+    latest.name,
+    live
+      ? [
+          ...difference('shape', 'engine', engineOf(live.engine_full), latest.engine),
+          ...difference('shape', 'sorting key', live.sorting_key, latest.sortingKey),
+        ].map(({ text }) => text)
+      : ['the table is missing'],
+  );
+  return result;
 }
 
 /** The TTL expression in a table's definition; undefined when it has none. */
@@ -93,44 +166,55 @@ export function ttlOf(createTableQuery: string): string | undefined {
   return /\bTTL (.+?)(?: SETTINGS| COMMENT|$)/.exec(createTableQuery)?.[1];
 }
 
-/** The engine with its arguments, without the clauses behind it; a replicated one without its path and replica. */
-function engineOf(engineFull: string): string {
-  const engine = engineFull.split(/ (?:PARTITION BY|PRIMARY KEY|ORDER BY|TTL|SETTINGS)\b/)[0] ?? '';
-  return engine.trim();
+function difference(aspect: Aspect, what: string, live: string, expected: string): Difference[] {
+  return live === expected ? [] : [{ aspect, text: `${what} is ${live}, expected ${expected}` }];
 }
 
-function difference(what: string, live: string, expected: string): string[] {
-  return live === expected ? [] : [`${what} is ${live}, expected ${expected}`];
+function settingDrift(engineFull: string): Difference[] {
+  const text = /\bSETTINGS (.+)$/.exec(engineFull)?.[1] ?? '';
+  const live = new Map(
+    text
+      .split(', ')
+      .filter(Boolean)
+      .map((item) => item.split(' = ') as [string, string]),
+  );
+  const names = new Set([...Object.keys(tableSettings), ...live.keys()]);
+  return [...names].flatMap((name) =>
+    difference('setting', `setting ${name}`, live.get(name) ?? 'the default', tableSettings[name] ?? 'the default'),
+  );
 }
 
 function codecText(codec: string): string {
   return codec.replace(/^CODEC\((.*)\)$/, '$1').replace(/\bGorilla\(8\)/, 'Gorilla');
 }
 
-function columnDrift(live: readonly z.infer<typeof columnSchema>[], table: Table): string[] {
-  const found: string[] = [];
+function columnDrift(live: readonly z.infer<typeof columnSchema>[], table: Table): Difference[] {
+  const found: Difference[] = [];
+  const add = (text: string) => found.push({ aspect: 'column', text });
   for (const column of table.columns) found.push(...oneColumn(live, column));
   for (const { name, type } of live) {
-    if (!table.columns.some((column) => column.name === name)) found.push(`column ${name} ${type} is not ours`);
+    if (!table.columns.some((column) => column.name === name)) add(`column ${name} ${type} is not ours`);
   }
   const order = live.map(({ name }) => name).join(', ');
   if (found.length === 0 && order !== table.columns.map(({ name }) => name).join(', ')) {
-    found.push(`the columns stand in another order: ${order}`);
+    add(`the columns stand in another order: ${order}`);
   }
   return found;
 }
 
-function oneColumn(live: readonly z.infer<typeof columnSchema>[], column: Column): string[] {
+function oneColumn(live: readonly z.infer<typeof columnSchema>[], column: Column): Difference[] {
   const there = live.find(({ name }) => name === column.name);
-  if (!there) return [`column ${column.name} ${column.type} is missing`];
-  const drift = difference(`type of column ${column.name}`, there.type, column.type);
+  if (!there) return [{ aspect: 'column', text: `column ${column.name} ${column.type} is missing` }];
+  const drift = difference('column', `type of column ${column.name}`, there.type, column.type);
   drift.push(
     ...difference(
+      'column',
       `codec of column ${column.name}`,
       codecText(there.compression_codec) || 'the default',
       column.codec ?? 'the default',
     ),
   );
-  if (there.default_kind !== '') drift.push(`column ${column.name} has a ${there.default_kind} expression`);
+  if (there.default_kind !== '')
+    drift.push({ aspect: 'column', text: `column ${column.name} has a ${there.default_kind} expression` });
   return drift;
 }

@@ -1,31 +1,38 @@
 /**
- * What a migration of the signal store would do, before it does it, and what the live schema is.
- * Guarantees: reading changes nothing; the id of a plan is a hash of the plan and of the facts it rests on; everything that
- * would be refused later is refused already here (newer schema, drift, another run). A shorter TTL says how many stored rows
- * it would delete.
+ * What a migration of the signal store would do, before it does it (migration-run.ts does it, schema-report.ts tells what is).
+ * Guarantees: planning changes nothing; the id of a plan is a hash of the plan and of the facts it rests on; everything that
+ * would be refused later is refused already here (newer schema, a column changed by hand, another run, no room, a writer that
+ * still runs). A shorter TTL says how many stored rows it would delete, a conversion which tables it replaces.
  */
-import { createHash } from 'node:crypto';
 import type { ClickHouseClient } from '@clickhouse/client';
 import { z } from 'zod';
+import { planIdOf } from '../runbook/plan.ts';
 import { codeOf } from '../service/errors.ts';
-import { inspectTables, type LiveTable } from './live.ts';
+import { type Conversion, conversionStatements, findConversions, refuseUnsafeConversions } from './conversion.ts';
+import { type Layout, layoutOf, onCluster } from './layout.ts';
+import { type Aspect, type InspectedTable, inspectTables, inspectViews } from './live.ts';
 import {
-  appliedMigrations,
-  changeTtl,
-  checkedName,
-  migrateSignalStore,
-  migrations,
+  layoutOfRecord,
+  migrationsTableStatement,
   type RunRecord,
   readRecord,
+  recordChangeStatement,
   recordStatements,
+  refuseOtherLayout,
+  refuseOtherRun,
+} from './run-record.ts';
+import {
+  appliedMigrations,
+  checkedName,
+  migrations,
   refuseNewer,
   refuseOtherChecksum,
-  refuseOtherRun,
   refuseTableDrift,
-  schemaVersion,
+  type SchemaTarget,
   ttlStatements,
 } from './schema.ts';
 import { type TtlDays, tables } from './tables.ts';
+import { derivedStatements, dropDerivedStatements } from './views.ts';
 
 export interface MigrationWish {
   database: string;
@@ -33,6 +40,8 @@ export interface MigrationWish {
   runId: string | undefined;
   /** undefined keeps what is recorded. */
   ttl: { days: TtlDays } | undefined;
+  /** The cluster whose replicas shall all have the tables; left out: as recorded, a single node for a new database. */
+  cluster?: string | undefined;
   /** For a database that has nothing recorded yet. */
   defaults: { runId: string; ttlDays: TtlDays };
 }
@@ -42,20 +51,25 @@ export interface MigrationPlan {
   database: string;
   run_id: string;
   ttl_days: number | null;
+  cluster: string | null;
   database_exists: boolean;
   applied: { version: number; name: string; checksum: string }[];
   pending: { version: number; name: string }[];
-  /** In the order in which they run. */
+  /** Tables that are replaced; their rows are carried over and verified before the old table goes. */
+  conversions: Conversion[];
+  /** In the order in which they run; `{day:Date}` stands for each day of a conversion. */
   statements: string[];
   /** Stored rows that the new TTL would delete; 0 when the TTL stays. */
   rows_past_ttl: number;
 }
 
-interface Facts {
+export interface Facts {
   databaseExists: boolean;
   record: RunRecord | undefined;
   applied: Map<number, string>;
-  live: LiveTable[];
+  /** As they must be in the wanted layout with the recorded TTL. */
+  live: InspectedTable[];
+  views: Map<string, string[]>;
 }
 
 async function databaseExists(client: ClickHouseClient, database: string): Promise<boolean> {
@@ -73,78 +87,140 @@ async function databaseExists(client: ClickHouseClient, database: string): Promi
   }
 }
 
-async function readFacts(client: ClickHouseClient, database: string): Promise<Facts> {
-  const none: Facts = { databaseExists: false, record: undefined, applied: new Map(), live: [] };
+/** @param wanted the layout that the tables are compared with; undefined for the recorded one */
+export async function readFacts(
+  client: ClickHouseClient,
+  database: string,
+  wanted?: Layout | undefined,
+): Promise<Facts> {
+  const none: Facts = { databaseExists: false, record: undefined, applied: new Map(), live: [], views: new Map() };
   if (!(await databaseExists(client, database))) return none;
   const record = await readRecord(client, database);
-  const live = await inspectTables(client, database, record?.ttl_days ?? undefined);
+  const layout = wanted ?? layoutOfRecord(record);
+  const live = await inspectTables(client, { database, ttlDays: record?.ttl_days ?? undefined, layout });
+  const views = await inspectViews(client, database, layout);
   const applied = record ? await appliedMigrations(client, database) : new Map<number, string>();
-  return { databaseExists: true, record, applied, live };
+  return { databaseExists: true, record, applied, live, views };
 }
 
-/** @throws TorghutError `schema_newer`, `schema_drift`, `run_mismatch` (exit 4) */
+/** What the plan and its execution work on. */
+export interface Prepared {
+  plan: MigrationPlan;
+  target: SchemaTarget;
+  layout: Layout;
+  record: RunRecord | undefined;
+  changesLayout: boolean;
+  changesTtl: boolean;
+  remakesViews: boolean;
+}
+
+/** @throws TorghutError (exit 4) of schema.ts, run-record.ts and conversion.ts */
 export async function planMigration(client: ClickHouseClient, wish: MigrationWish): Promise<MigrationPlan> {
+  return (await prepareMigration(client, wish)).plan;
+}
+
+export async function prepareMigration(client: ClickHouseClient, wish: MigrationWish): Promise<Prepared> {
   const database = checkedName(wish.database);
-  const facts = await readFacts(client, database);
+  const wanted = wish.cluster === undefined ? undefined : layoutOf(wish.cluster);
+  const facts = await readFacts(client, database, wanted);
   const { record } = facts;
   if (facts.databaseExists) await refuseNewer(client, database);
+  const layout = wanted ?? layoutOfRecord(record);
   const runId = wish.runId ?? record?.run_id ?? wish.defaults.runId;
   const recorded = record?.ttl_days ?? undefined;
   const ttlDays = wish.ttl ? wish.ttl.days : record ? recorded : wish.defaults.ttlDays;
-  const target = { database, runId, ttlDays };
+  const target: SchemaTarget = { database, runId, ttlDays, cluster: layout.cluster };
   if (record) refuseOtherRun(database, record, target);
-  const pending = migrations.filter(({ version }) => !facts.applied.has(version));
+  if (record?.cluster !== undefined) refuseOtherLayout(database, record, target);
   for (const migration of migrations) {
     const known = facts.applied.get(migration.version);
     if (known !== undefined) refuseOtherChecksum(database, migration, known);
   }
-  // A table of a migration that was cut off is not there yet; one of a finished migration must be, and every one as defined.
-  // A wanted TTL also finishes a change that was cut off; without the wish another TTL than the recorded one is drift.
+  const changesLayout = record !== undefined && record.cluster !== layout.cluster;
+  const pending = migrations.filter(({ version }) => changesLayout || !facts.applied.has(version));
   const changesTtl =
     wish.ttl !== undefined &&
     record !== undefined &&
-    (recorded !== ttlDays || facts.live.some(({ exists, drift }) => exists && drift.some(isAboutTtl)));
-  for (const { table, exists, drift } of facts.live) {
-    if (!exists && pending.length > 0) continue;
-    const counts = drift.filter((item) => !(changesTtl && isAboutTtl(item)));
-    refuseTableDrift(database, table, counts);
-  }
+    (recorded !== ttlDays || facts.live.some(({ exists, differences }) => exists && differences.some(isAboutTtl)));
+  const question = { database, ttlDays: changesTtl ? recorded : ttlDays, layout, runId };
+  const conversions = facts.databaseExists ? await findConversions(client, question) : [];
+  refuseUnmended(database, facts, { hasPending: pending.length > 0, changesTtl, conversions });
+  await refuseUnsafeConversions(client, question, conversions);
+  // A view reads its table by name and would fill from the wrong one while names are swapped.
+  const hasViews = [...facts.views.values()].some(([first]) => first === undefined || !first.endsWith('is missing'));
+  const dropsViews = conversions.length > 0 && facts.databaseExists && hasViews;
+  const remakesViews =
+    dropsViews || (facts.applied.has(2) && [...facts.views.values()].some((drift) => drift.length > 0));
   const statements = [
-    ...(facts.databaseExists ? [] : [`CREATE DATABASE IF NOT EXISTS ${database}`]),
-    ...(record ? [] : recordStatements(target)),
-    ...pending.flatMap((migration) => migration.statements(database, ttlDays)),
-    ...(changesTtl ? ttlStatements(target, facts.live) : []),
+    ...(facts.databaseExists ? [] : [createDatabaseStatement(database, layout)]),
+    ...(record ? [] : recordStatements(target, layout)),
+    ...(remakesViews ? dropDerivedStatements(database, layout) : []),
+    ...conversions.flatMap((conversion) => conversionStatements(question, conversion)),
+    ...(changesLayout ? layoutStatements(target, layout) : []),
+    ...pending.flatMap((migration) => migration.statements(database, ttlDays, layout)),
+    ...(changesTtl ? ttlStatements(target, facts.live, layout) : []),
+    ...(remakesViews && !pending.some(({ version }) => version === 2) ? derivedStatements(database, layout) : []),
   ];
-  const rowsPastTtl =
-    changesTtl && ttlDays !== undefined ? await countPastTtl(client, database, ttlDays, facts.live) : 0;
-  const plan = {
+  const content = {
     database,
     run_id: runId,
     ttl_days: ttlDays ?? null,
-    database_exists: facts.databaseExists,
+    cluster: layout.cluster ?? null,
     applied: appliedOf(facts.applied),
     pending: pending.map(({ version, name }) => ({ version, name })),
-    statements,
-    rows_past_ttl: rowsPastTtl,
+    conversions,
+    rows_past_ttl: changesTtl && ttlDays !== undefined ? await countPastTtl(client, database, ttlDays, facts.live) : 0,
   };
-  const id = createHash('sha256')
-    .update(JSON.stringify([plan, facts.live]))
-    .digest('hex')
-    .slice(0, 12);
-  return { id, ...plan };
+  // Making an empty database changes nothing that the plan rests on.
+  const basis = JSON.stringify([
+    content,
+    statements.filter((statement) => !statement.startsWith('CREATE DATABASE')),
+    facts.live.filter(({ exists }) => exists),
+    facts.databaseExists && remakesViews ? [...facts.views] : [],
+  ]);
+  const plan = { id: planIdOf(basis), ...content, database_exists: facts.databaseExists, statements };
+  return { plan, target, layout, record, changesLayout, changesTtl, remakesViews };
 }
 
-/** Does what the plan says. @returns the versions that were applied by this call */
-export async function runMigration(client: ClickHouseClient, plan: MigrationPlan): Promise<{ applied: number[] }> {
-  const target = { database: plan.database, runId: plan.run_id, ttlDays: plan.ttl_days ?? undefined };
-  // The TTL first: until the record says the wanted TTL, the migration would refuse it.
-  if (plan.statements.some((statement) => statement.startsWith('ALTER TABLE'))) await changeTtl(client, target);
-  return migrateSignalStore(client, target);
+const createDatabaseStatement = (database: string, layout: Layout) =>
+  `CREATE DATABASE IF NOT EXISTS ${database}${onCluster(layout)}`;
+
+/** The bookkeeping of a single node becomes the cluster's; what was applied is recorded anew by the migrations behind. */
+export function layoutStatements(target: SchemaTarget, layout: Layout): string[] {
+  const { database } = target;
+  return [
+    `DROP TABLE IF EXISTS ${database}.torghut_migrations${onCluster(layout)} SYNC`,
+    migrationsTableStatement(database, layout),
+    ...recordStatements(target, layout).slice(1),
+    recordChangeStatement(target, layout),
+  ];
 }
 
-const isAboutTtl = (drift: string): boolean => drift.startsWith('TTL ');
+/** Refuses every difference that no part of the plan mends. @throws `schema_drift` */
+function refuseUnmended(
+  database: string,
+  facts: Facts,
+  plan: { hasPending: boolean; changesTtl: boolean; conversions: readonly Conversion[] },
+): void {
+  for (const { table, exists, differences } of facts.live) {
+    // A table of a migration that was cut off is not there yet; a converted one is made anew.
+    if ((!exists && plan.hasPending) || plan.conversions.some((each) => each.table === table)) continue;
+    const mended = new Set<Aspect>([
+      // A wanted TTL also finishes a change that was cut off; without the wish another TTL than the recorded one is drift.
+      ...(plan.changesTtl ? (['ttl'] as const) : []),
+      ...(facts.applied.has(2) ? [] : (['setting'] as const)),
+    ]);
+    refuseTableDrift(
+      database,
+      table,
+      differences.filter(({ aspect }) => !mended.has(aspect)).map(({ text }) => text),
+    );
+  }
+}
 
-function appliedOf(applied: Map<number, string>): MigrationPlan['applied'] {
+const isAboutTtl = ({ aspect }: { aspect: Aspect }): boolean => aspect === 'ttl';
+
+export function appliedOf(applied: Map<number, string>): MigrationPlan['applied'] {
   const nameOf = (version: number) => migrations.find((migration) => migration.version === version)?.name ?? 'unknown';
   return [...applied].map(([version, checksum]) => ({ version, name: nameOf(version), checksum }));
 }
@@ -153,7 +229,7 @@ async function countPastTtl(
   client: ClickHouseClient,
   database: string,
   ttlDays: number,
-  live: readonly LiveTable[],
+  live: readonly InspectedTable[],
 ): Promise<number> {
   const there = tables.filter(({ name }) => live.some(({ table, exists }) => exists && table === name));
   if (there.length === 0) return 0;
@@ -168,49 +244,4 @@ async function countPastTtl(
   });
   const [found] = z.array(z.object({ n: z.coerce.number() })).parse(await result.json());
   return found?.n ?? 0;
-}
-
-export interface SchemaReport {
-  database: string;
-  run_id: string | null;
-  ttl_days: number | null;
-  version: number;
-  expected_version: number;
-  applied: MigrationPlan['applied'];
-  tables: LiveTable[];
-  /** Everything that is not as expected; empty when the schema is as this code makes it. */
-  drift: string[];
-}
-
-/** The live schema against the expected one. Changes nothing and never throws for drift. */
-export async function reportSchema(client: ClickHouseClient, name: string): Promise<SchemaReport> {
-  const database = checkedName(name);
-  const { record, applied, live, databaseExists: exists } = await readFacts(client, database);
-  const version = Math.max(0, ...applied.keys());
-  const drift: string[] = [];
-  if (!exists) drift.push(`the database ${database} does not exist`);
-  else if (!record) drift.push(`the database ${database} has no record of a run: it was never migrated`);
-  else if (version > schemaVersion)
-    drift.push(`schema version ${version} is newer than this torghut knows (${schemaVersion})`);
-  else if (version < schemaVersion) drift.push(`schema version ${version}, expected ${schemaVersion}`);
-  for (const migration of migrations) {
-    const known = applied.get(migration.version);
-    if (known === undefined) continue;
-    try {
-      refuseOtherChecksum(database, migration, known);
-    } catch {
-      drift.push(`migration ${migration.version} has another checksum than this version's`);
-    }
-  }
-  for (const table of live) drift.push(...table.drift.map((item) => `${table.table}: ${item}`));
-  return {
-    database,
-    run_id: record?.run_id ?? null,
-    ttl_days: record?.ttl_days ?? null,
-    version,
-    expected_version: schemaVersion,
-    applied: appliedOf(applied),
-    tables: live,
-    drift,
-  };
 }

@@ -1,29 +1,34 @@
 /**
  * Migrations of the signal store: versioned, forward only, each with a checksum in `torghut_migrations`, safe to run twice and
- * by two processes at once (every statement is idempotent).
- * The run and the TTL of a database are recorded in the comment of the table `torghut_run`: making a table is one atomic step,
- * so of two first writers one wins, and the other sees whose database it is.
- * Refusals (exit 4): `run_mismatch`, `schema_newer`, `schema_drift`, `ttl_mismatch`.
+ * by two processes at once (every statement is idempotent), from one definition for a single node and for a cluster.
+ * What replaces tables (conversion.ts) is not done here but by `torghut clickhouse migrate` alone, under its lock.
+ * Refusals (exit 4): `run_mismatch`, `ttl_mismatch`, `layout_mismatch`, `schema_newer`, `schema_drift`.
  */
 import { createHash } from 'node:crypto';
 import type { ClickHouseClient } from '@clickhouse/client';
 import { z } from 'zod';
 import { refusedError } from '../service/errors.ts';
+import { type Layout, layoutOf, onCluster, singleNode } from './layout.ts';
 import { inspectTables, type LiveTable } from './live.ts';
-import { quoteLiteral } from './sql-text.ts';
-import { createTableSql, type TtlDays, tables, ttlExpression } from './tables.ts';
+import {
+  layoutOfRecord,
+  readRecord,
+  recordChangeStatement,
+  recordStatements,
+  refuseOtherLayout,
+  refuseOtherRun,
+  refuseOtherTtl,
+  type SchemaTarget,
+} from './run-record.ts';
+import { createTableSql, type TtlDays, tableSettings, tables, ttlExpression } from './tables.ts';
+import { derivedStatements } from './views.ts';
 
-export interface SchemaTarget {
-  database: string;
-  runId: string;
-  /** Days of TTL; undefined for none (always on a virtual clock: 2013 rows would be deleted at once). */
-  ttlDays: TtlDays;
-}
+export type { SchemaTarget } from './run-record.ts';
 
 export interface Migration {
   version: number;
   name: string;
-  statements(database: string, ttlDays: TtlDays): string[];
+  statements(database: string, ttlDays: TtlDays, layout: Layout): string[];
 }
 
 /** In order, versions 1, 2, 3 … without a gap. */
@@ -31,20 +36,31 @@ export const migrations: readonly Migration[] = [
   {
     version: 1,
     name: 'tables of bars, signals and the signal log',
-    statements: (database, ttlDays) => tables.map((table) => createTableSql(database, table, ttlDays)),
+    statements: (database, ttlDays, layout) =>
+      tables.map((table) => createTableSql(database, table, ttlDays, { layout })),
+  },
+  {
+    version: 2,
+    name: 'expired days dropped whole; views',
+    statements: (database, _ttlDays, layout) => [
+      ...tables.map(
+        ({ name }) =>
+          `ALTER TABLE ${database}.${name}${onCluster(layout)} MODIFY SETTING ttl_only_drop_parts = ${tableSettings.ttl_only_drop_parts}`,
+      ),
+      ...derivedStatements(database, layout),
+    ],
   },
 ];
 
 /** The newest version this code knows. */
 export const schemaVersion = migrations.length;
 
-/** The checksum of a migration leaves TTL and database out: they are parameters. */
+/** The checksum of a migration leaves TTL, database and layout out: they are parameters. */
 export function checksumOf(migration: Migration): string {
-  return createHash('sha256').update(migration.statements('db', undefined).join(';\n')).digest('hex');
+  return createHash('sha256')
+    .update(migration.statements('db', undefined, singleNode).join(';\n'))
+    .digest('hex');
 }
-
-const recordSchema = z.object({ run_id: z.string(), ttl_days: z.int().positive().nullable() });
-export type RunRecord = z.infer<typeof recordSchema>;
 
 const namePattern = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
@@ -64,7 +80,7 @@ async function rows<T>(client: ClickHouseClient, schema: z.ZodType<T>, query: st
 }
 
 /** A statement that must not name the database as the default one: it may not exist yet. */
-async function command(client: ClickHouseClient, query: string): Promise<void> {
+export async function command(client: ClickHouseClient, query: string): Promise<void> {
   await client.command({ query });
 }
 
@@ -78,8 +94,22 @@ export async function migrateSignalStore(
 ): Promise<{ applied: number[] }> {
   const database = checkedName(target.database);
   await refuseNewer(client, database);
-  for (const statement of recordStatements(target)) await command(client, statement);
+  const known = await readRecord(client, database);
+  const layout = known ? layoutOfRecord(known) : layoutOf(target.cluster);
+  await refuseForeignTables(client, target, layout);
+  for (const statement of recordStatements(target, layout)) await command(client, statement);
   await refuseForeignRecord(client, target);
+  const applied = await applyMigrations(client, target, layout);
+  await refuseDrift(client, target, layout);
+  return { applied };
+}
+
+/** Runs and records what is not recorded yet; the bookkeeping tables are there. @throws `schema_drift` */
+export async function applyMigrations(
+  client: ClickHouseClient,
+  { database, ttlDays }: SchemaTarget,
+  layout: Layout,
+): Promise<number[]> {
   const done = await appliedMigrations(client, database);
   const applied: number[] = [];
   for (const migration of migrations) {
@@ -89,7 +119,7 @@ export async function migrateSignalStore(
       refuseOtherChecksum(database, migration, known);
       continue;
     }
-    for (const statement of migration.statements(database, target.ttlDays)) await command(client, statement);
+    for (const statement of migration.statements(database, ttlDays, layout)) await command(client, statement);
     await client.insert({
       table: `${database}.torghut_migrations`,
       values: [{ version: migration.version, name: migration.name, checksum }],
@@ -97,8 +127,7 @@ export async function migrateSignalStore(
     });
     applied.push(migration.version);
   }
-  await refuseDrift(client, database, target.ttlDays);
-  return { applied };
+  return applied;
 }
 
 /** @throws `schema_drift` (exit 4) when a recorded migration is not the one of this code */
@@ -127,7 +156,8 @@ export async function checkSignalStore(client: ClickHouseClient, target: SchemaT
   }
   refuseOtherRun(database, record, target);
   refuseOtherTtl(database, record, target);
-  await refuseDrift(client, database, target.ttlDays);
+  refuseOtherLayout(database, record, target);
+  await refuseDrift(client, target, layoutOfRecord(record));
 }
 
 /** Changes the TTL of an existing database: tables first, then the record, so that a crash between is repaired by a repeat. */
@@ -136,30 +166,19 @@ export async function changeTtl(client: ClickHouseClient, target: SchemaTarget):
   const record = await readRecord(client, database);
   if (!record) return;
   refuseOtherRun(database, record, target);
-  const live = await inspectTables(client, database, target.ttlDays);
-  for (const statement of ttlStatements(target, live)) await command(client, statement);
+  const layout = layoutOfRecord(record);
+  const live = await inspectTables(client, { database, ttlDays: target.ttlDays, layout });
+  for (const statement of ttlStatements(target, live, layout)) await command(client, statement);
 }
 
 /** The statements that give the tables another TTL, the record last. A table without a TTL cannot have one removed. */
-export function ttlStatements(target: SchemaTarget, live: readonly LiveTable[]): string[] {
+export function ttlStatements(target: SchemaTarget, live: readonly LiveTable[], layout: Layout): string[] {
   const { database, ttlDays } = target;
-  const comment = JSON.stringify({ run_id: target.runId, ttl_days: ttlDays ?? null });
   const changed = live.filter(({ exists, ttl }) => exists && (ttlDays !== undefined || ttl !== null));
   const change = ttlDays === undefined ? 'REMOVE TTL' : `MODIFY TTL ${ttlExpression(ttlDays)}`;
   return [
-    ...changed.map(({ table }) => `ALTER TABLE ${database}.${table} ${change}`),
-    `ALTER TABLE ${database}.torghut_run MODIFY COMMENT ${quoteLiteral(comment)}`,
-  ];
-}
-
-/** The bookkeeping tables: what was applied, and (in the comment, see the header) whose database it is. */
-export function recordStatements({ database, runId, ttlDays }: SchemaTarget): string[] {
-  const comment: RunRecord = { run_id: runId, ttl_days: ttlDays ?? null };
-  return [
-    `CREATE TABLE IF NOT EXISTS ${database}.torghut_migrations (
-  version UInt32, name String, checksum String
-) ENGINE = ReplacingMergeTree ORDER BY version`,
-    `CREATE TABLE IF NOT EXISTS ${database}.torghut_run (run_id String) ENGINE = MergeTree ORDER BY run_id COMMENT ${quoteLiteral(JSON.stringify(comment))}`,
+    ...changed.map(({ table }) => `ALTER TABLE ${database}.${table}${onCluster(layout)} ${change}`),
+    recordChangeStatement(target, layout),
   ];
 }
 
@@ -169,52 +188,11 @@ async function refuseForeignRecord(client: ClickHouseClient, target: SchemaTarge
   if (!record) throw new Error('the table torghut_run has no record');
   refuseOtherRun(target.database, record, target);
   refuseOtherTtl(target.database, record, target);
-}
-
-/** Run and TTL recorded in a database; undefined when it has no tables of ours. */
-export async function readRecord(client: ClickHouseClient, database: string): Promise<RunRecord | undefined> {
-  const found = await rows(
-    client,
-    z.object({ comment: z.string() }),
-    "SELECT comment FROM system.tables WHERE database = {database:String} AND name = 'torghut_run'",
-    { database },
-  );
-  const comment = found[0]?.comment;
-  return comment === undefined ? undefined : recordSchema.parse(JSON.parse(comment));
-}
-
-/** @throws `run_mismatch` (exit 4) */
-export function refuseOtherRun(database: string, record: RunRecord, target: SchemaTarget): void {
-  if (record.run_id === target.runId) return;
-  throw refusedError({
-    code: 'run_mismatch',
-    what: `the database ${database} belongs to run ${record.run_id}, this is run ${target.runId}`,
-    why: 'one database holds one run',
-    next: 'set TORGHUT_RUN_ID to the run of the database, or name another database in TA_CLICKHOUSE_URL',
-  });
-}
-
-function refuseOtherTtl(database: string, record: RunRecord, target: SchemaTarget): void {
-  const wanted = target.ttlDays ?? null;
-  if (record.ttl_days === wanted) return;
-  const text = (days: number | null) => (days === null ? 'none' : `${days} days`);
-  throw refusedError({
-    code: 'ttl_mismatch',
-    what: `the tables ta_* of the database ${database} have a TTL of ${text(record.ttl_days)}, wanted is ${text(wanted)}`,
-    why: 'on a virtual clock rows with old event times would be deleted at once',
-    next: `set TA_CLICKHOUSE_TTL_DAYS to ${record.ttl_days ?? 'none'}, or use another database`,
-  });
+  refuseOtherLayout(target.database, record, target);
 }
 
 /** @throws `schema_newer` (exit 4) */
 export async function refuseNewer(client: ClickHouseClient, database: string): Promise<void> {
-  const exists = await rows(
-    client,
-    z.object({ name: z.string() }),
-    "SELECT name FROM system.tables WHERE database = {database:String} AND name = 'torghut_migrations'",
-    { database },
-  );
-  if (exists.length === 0) return;
   const newest = Math.max(0, ...(await appliedMigrations(client, database)).keys());
   if (newest <= schemaVersion) return;
   throw refusedError({
@@ -226,6 +204,13 @@ export async function refuseNewer(client: ClickHouseClient, database: string): P
 
 /** Checksums of the migrations a database has, by version; the table must exist. */
 export async function appliedMigrations(client: ClickHouseClient, database: string): Promise<Map<number, string>> {
+  const there = await rows(
+    client,
+    z.object({ name: z.string() }),
+    "SELECT name FROM system.tables WHERE database = {database:String} AND name = 'torghut_migrations'",
+    { database },
+  );
+  if (there.length === 0) return new Map();
   const found = await rows(
     client,
     z.object({ version: z.coerce.number(), checksum: z.string() }),
@@ -234,9 +219,24 @@ export async function appliedMigrations(client: ClickHouseClient, database: stri
   return new Map(found.map(({ version, checksum }) => [version, checksum]));
 }
 
+/** Tables of another program or of another layout are not touched: converting them is a decision. @throws `schema_drift` */
+async function refuseForeignTables(client: ClickHouseClient, target: SchemaTarget, layout: Layout): Promise<void> {
+  const { database, ttlDays } = target;
+  for (const { table, exists, differences } of await inspectTables(client, { database, ttlDays, layout })) {
+    const foreign = differences.filter(({ aspect }) => aspect === 'shape' || aspect === 'column');
+    if (exists)
+      refuseTableDrift(
+        database,
+        table,
+        foreign.map(({ text }) => text),
+      );
+  }
+}
+
 /** Compares every table with its definition. @throws `schema_drift` */
-async function refuseDrift(client: ClickHouseClient, database: string, ttlDays: TtlDays): Promise<void> {
-  for (const { table, drift } of await inspectTables(client, database, ttlDays))
+async function refuseDrift(client: ClickHouseClient, target: SchemaTarget, layout: Layout): Promise<void> {
+  const { database, ttlDays } = target;
+  for (const { table, drift } of await inspectTables(client, { database, ttlDays, layout }))
     refuseTableDrift(database, table, drift);
 }
 
@@ -247,6 +247,6 @@ export function refuseTableDrift(database: string, table: string, drift: readonl
     code: 'schema_drift',
     what: `the table ${database}.${table} is not as torghut made it`,
     why: drift.join('; '),
-    next: 'undo the change, or use a new database',
+    next: 'see `torghut clickhouse schema`; undo the change, or let `torghut clickhouse migrate --plan` say what it can convert',
   });
 }

@@ -5,6 +5,7 @@
  * keep milliseconds (nanoseconds stay in the log), and no column defaults to the server's now: it is given as a value.
  */
 import { usageError } from '../service/errors.ts';
+import { engineText, keeperPath, type Layout, onCluster, singleNode } from './layout.ts';
 
 export interface Column {
   name: string;
@@ -105,19 +106,38 @@ export const tables: readonly Table[] = [microbars, signals, signalLog];
 /** Days that rows are kept after their event time; undefined keeps them for ever. */
 export type TtlDays = number | undefined;
 
+/** Settings of every table since migration 2: an expired day is dropped whole, which needs no room for a rewrite. */
+export const tableSettings: Readonly<Record<string, string>> = { index_granularity: '8192', ttl_only_drop_parts: '1' };
+
+/** Settings that migration 1 gave the tables. */
+export const firstSettings: Readonly<Record<string, string>> = { index_granularity: '8192' };
+
+/** How one table is made; the defaults are those of migration 1 on a single node. */
+export interface TableVariant {
+  layout?: Layout;
+  /** Another name than the definition's, for a shadow. */
+  name?: string;
+  /** Of the keeper path, see layout.ts. */
+  pathSuffix?: string;
+  settings?: Readonly<Record<string, string>>;
+}
+
 /** The statement that makes a table. @param database is checked by the caller (schema.ts) */
-export function createTableSql(database: string, table: Table, ttlDays: TtlDays): string {
+export function createTableSql(database: string, table: Table, ttlDays: TtlDays, variant: TableVariant = {}): string {
+  const { layout = singleNode, name = table.name, pathSuffix = '', settings = firstSettings } = variant;
   const columns = table.columns.map(
-    ({ name, type, codec }) => `  ${name} ${type}${codec === undefined ? '' : ` CODEC(${codec})`}`,
+    (column) => `  ${column.name} ${column.type}${column.codec === undefined ? '' : ` CODEC(${column.codec})`}`,
   );
   return [
-    `CREATE TABLE IF NOT EXISTS ${database}.${table.name} (`,
+    `CREATE TABLE IF NOT EXISTS ${database}.${name}${onCluster(layout)} (`,
     `${columns.join(',\n')}`,
-    `) ENGINE = ${table.engine}`,
+    `) ENGINE = ${engineText(table.engine, layout, keeperPath(database, table.name, pathSuffix))}`,
     'PARTITION BY toDate(event_ts)',
     `ORDER BY (${table.orderBy.join(', ')})`,
     ...(ttlDays === undefined ? [] : [`TTL ${ttlExpression(ttlDays)}`]),
-    'SETTINGS index_granularity = 8192',
+    `SETTINGS ${Object.entries(settings)
+      .map(([setting, value]) => `${setting} = ${value}`)
+      .join(', ')}`,
   ].join('\n');
 }
 
