@@ -85,6 +85,7 @@ let number = 0;
 export async function openAccount(world: MatrixWorld): Promise<MatrixAccount> {
   const { clock } = world;
   const runId = `m${process.pid}x${++number}`;
+  const milli = number % 1_000;
   const home = mkdtempSync(join(tmpdir(), 'torghut-matrix-run-'));
   const tape = new ClockedTape(['GE', 'IBM', 'REST'], clock);
   const exchange = await startExchange({ tape, directory: home, settings: { requestsPerMinute: 1_000_000 } });
@@ -144,7 +145,10 @@ export async function openAccount(world: MatrixWorld): Promise<MatrixAccount> {
         const place = { run_id: runId, src_partition: 0, src_offset: offset++ };
         const envelope = { symbol, window_size: 'PT1S', event_ts: time, revision: 0, seq: second, ...place };
         const isBuy = second % 2 === 0;
-        bars.push({ ...envelope, o: price, h: price, l: price, c: price, v: 100, count: 1 });
+        // A bar's key is symbol, window and time, not the run (one database holds one run): runs at the same second must
+        // not replace each other's prices.
+        const barTime = new Date(fedUntilMs - 1_000 + milli).toISOString().replace('T', ' ').slice(0, 23);
+        bars.push({ ...envelope, event_ts: barTime, o: price, h: price, l: price, c: price, v: 100, count: 1 });
         signals.push({ ...envelope, macd: isBuy ? 0.1 : -0.1, macd_signal: 0, rsi14: isBuy ? 40 : 60, is_warm: 1 });
       }
     }
