@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { AgeWatch } from '../../src/daemons/ws/age-watch.ts';
 
-function rig(limitMs = 30_000) {
+function rig(limitMs = 30_000, speed = 1) {
   let nowMs = 0;
   const behind: number[] = [];
   const accepted: number[] = [];
@@ -15,7 +15,7 @@ function rig(limitMs = 30_000) {
   const feed = (seconds: number, ageOf: (i: number) => number) => {
     for (let i = 0; i < seconds * 10; i++) {
       nowMs += 100;
-      watch.observe(ageOf(i));
+      watch.observe(ageOf(i), nowMs * speed);
     }
   };
   return { watch, behind, accepted, feed };
@@ -39,6 +39,15 @@ describe('age watch', () => {
       expect([behind, accepted]).toEqual([[], []]);
       expect(watch.cap(5n)).toBe(5n);
     }
+  });
+
+  test('on a fast clock a moment of work is no buffer', () => {
+    const { behind, feed } = rig(30_000, 60);
+    feed(5, () => 500);
+    feed(10, () => 60_000);
+    expect(behind).toEqual([]);
+    feed(10, () => 200_000);
+    expect(behind).toHaveLength(1);
   });
 
   test('a stall of a moment is not behind, nor is a connection that begins fresh again', () => {

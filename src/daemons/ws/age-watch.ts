@@ -12,6 +12,8 @@ import { machineMs } from '../../lib/service/machine.ts';
 export const WINDOW_MS = 2_000;
 /** New connections that may fail to help before the age is taken as given. */
 const FUTILE = 2;
+/** Machine ms that a stream has to lie behind as well: on a fast virtual clock a moment's work is many market seconds. */
+const MIN_BEHIND_MACHINE_MS = 2_000;
 /** Market ms of age that need no caution: what a busy machine makes. */
 const NEGLIGIBLE_MS = 1_000;
 
@@ -34,6 +36,9 @@ export class AgeWatch {
   #halfSinceMs: number | undefined;
   #isGivenUp = false;
   #futile = 0;
+  /** Market ms that pass in a machine ms, measured over the last half window. */
+  #speed = 1;
+  #halfSinceMarketMs = 0;
 
   constructor(options: AgeWatchOptions) {
     this.#options = options;
@@ -61,11 +66,15 @@ export class AgeWatch {
     this.#isGivenUp = false;
   }
 
-  /** The age of a trade or quote just received. @param ageMs market ms, negative when a clock is off */
-  observe(ageMs: number): void {
+  /** The age of a trade or quote received at this market time. @param ageMs market ms, negative when a clock is off */
+  observe(ageMs: number, marketMs: number): void {
     const now = this.#nowMs();
-    if (this.#halfSinceMs === undefined) this.#halfSinceMs = now;
-    else if (now - this.#halfSinceMs >= WINDOW_MS / 2) {
+    if (this.#halfSinceMs === undefined) {
+      this.#halfSinceMs = now;
+      this.#halfSinceMarketMs = marketMs;
+    } else if (now - this.#halfSinceMs >= WINDOW_MS / 2) {
+      this.#speed = (marketMs - this.#halfSinceMarketMs) / (now - this.#halfSinceMs);
+      this.#halfSinceMarketMs = marketMs;
       this.#judge();
       this.#previousMs = this.#currentMs;
       this.#currentMs = Number.POSITIVE_INFINITY;
@@ -78,7 +87,7 @@ export class AgeWatch {
   #judge(): void {
     if (this.#isGivenUp || this.#previousMs === undefined) return;
     const { behindMs } = this;
-    if (behindMs <= this.#options.limitMs) {
+    if (behindMs <= Math.max(this.#options.limitMs, this.#speed * MIN_BEHIND_MACHINE_MS)) {
       this.#futile = 0;
       return;
     }

@@ -54,6 +54,8 @@ export interface GapTotals {
   unrepaired: number;
 }
 
+/** Provider times may be ahead of our clock by so much (market ms): what is further ahead would hold back every window. */
+const MAX_AHEAD_MS = 5_000;
 /** Market ms between two observations of the lag: one costs as much as ten messages. */
 const LAG_INTERVAL_MS = 10;
 /** Quotes that REST gave are expected on the stream this long after the repair (machine ms). */
@@ -109,13 +111,18 @@ export class Forwarder {
       return;
     }
     const nowMs = clock.nowMs();
+    if (time.ms - nowMs > MAX_AHEAD_MS) {
+      const detail = `t is ${time.ms - nowMs} ms ahead of our clock`;
+      deadLetters.write('invalid_event_ts', message.raw, detail, message.symbol);
+      return;
+    }
     this.#lastDataMs = nowMs;
     if (this.lastEvent === undefined || time.ms >= this.lastEvent.ms) this.lastEvent = time;
     this.#sample += 1;
     if ((this.#sample & 15) === 0) {
       this.#lastLagMs = nowMs - time.ms;
       const isTick = message.type === 't' || message.type === 'q';
-      if (isTick) this.#options.age.observe(this.#lastLagMs);
+      if (isTick) this.#options.age.observe(this.#lastLagMs, nowMs);
       if (isTick && nowMs - this.#observedMs >= LAG_INTERVAL_MS) {
         this.#observedMs = nowMs;
         metrics.lagMs.observe({ feed: this.#options.feed, channel }, Math.max(0, this.#lastLagMs));
