@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { featureSchemaVersion } from '../../src/lib/ta/record.ts';
 import { closeoutAt, isEntryCutoff } from '../../src/lib/trading/closeout.ts';
-import { type Continuity, nextContinuity, startContinuity } from '../../src/lib/trading/continuity.ts';
+import { type Continuity, type CycleSight, nextContinuity, startContinuity } from '../../src/lib/trading/continuity.ts';
 import { judgeQuality } from '../../src/lib/trading/quality.ts';
 import { equityStops, isRecoverable, signalStops, stepLatch, stopKinds } from '../../src/lib/trading/stops.ts';
 import { FakeWorld, openMs, settings } from './fakes.ts';
@@ -98,7 +98,7 @@ describe('the latch', () => {
 });
 
 describe('the continuity of signals', () => {
-  const seen = {
+  const seen: CycleSight = {
     nowMs: openMs,
     isSessionOpen: true,
     rows: 1,
@@ -108,7 +108,7 @@ describe('the continuity of signals', () => {
   };
   /** Well past the grace after a start. */
   const old: Continuity = { ...startContinuity(openMs - 3_600_000) };
-  const run = (...steps: Partial<typeof seen & { fault: string | undefined; rows: number | undefined }>[]) => {
+  const run = (...steps: Partial<CycleSight>[]) => {
     let now = old;
     for (const step of steps) now = nextContinuity(now, { ...seen, ...step }, signals);
     return now;

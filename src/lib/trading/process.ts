@@ -7,7 +7,7 @@
 import type { DecisionRefusal, DecisionRow, Leadership, Ledger } from '../ledger/contract.ts';
 import { type Jsonb, toJsonb } from '../ledger/jsonb.ts';
 import type { OrderDesk } from '../orders/contract.ts';
-import type { Reviewer } from '../review/reviewer.ts';
+import { applyReview, type Reviewer } from '../review/reviewer.ts';
 import { evaluateRisk, type RiskResult } from '../risk/evaluate.ts';
 import { isBlocked } from '../risk/gates.ts';
 import type { Decision } from '../risk/order.ts';
@@ -98,13 +98,19 @@ export async function processPlanned(
     if (signal.aborted) break;
     try {
       const review = await ports.reviewer.review({ decision, nowMs: clock.nowMs() }, signal);
-      let result = await evaluate(decision, review.decision);
+      const reviewed = applyReview(decision, review);
+      const said = { reviewer: ports.reviewer.name, verdict: review.verdict, review_reasons: reviewed.reasons };
+      if (!reviewed.ok) {
+        refusals.push({ decision, reasons: reviewed.reasons, origin: 'risk', detail: toJsonb(said) });
+        continue;
+      }
+      let result = await evaluate(decision, reviewed.decision);
       if (result.ok && machineMs() - facts.book.readAtMachineMs > FACTS_FRESH_MS) {
         // Only what is about to be sent needs the newest facts; a refusal may rest on slightly older ones.
         facts = await gather(undefined);
-        result = await evaluate(decision, review.decision);
+        result = await evaluate(decision, reviewed.decision);
       }
-      const detail = toJsonb({ reviewer: ports.reviewer.name, ...result.record });
+      const detail = toJsonb({ ...said, ...result.record });
       if (result.ok) await send(decision, result, detail);
       else refusals.push({ decision, reasons: result.refusal.reasons, origin: 'risk', detail });
     } catch (error) {
