@@ -56,6 +56,10 @@ export const nouns: Record<string, Noun> = {
       status: verb('What the engine of a home does now, and what is wrong', () => import('./ta-status.ts')),
       pause: verb('Stop computing and storing, or one of them; input waits in the log', () => import('./ta-pause.ts')),
       resume: verb('Go on from the last commit', () => import('./ta-resume.ts')),
+      replay: verb(
+        'Compute a window once more beside the live run, or instead of it; shows its plan first',
+        () => import('./ta-replay.ts'),
+      ),
       verify: verb('Compute a stretch of the log anew and compare it with the store', () => import('./ta-verify.ts')),
       diff: verb('Compare two outputs by key; the first difference with its trades', () => import('./ta-diff.ts')),
       compute: verb('Bars and signals of a file of messages, by the bare core', () => import('./ta-compute.ts')),

@@ -138,7 +138,7 @@ describe('a task', () => {
           }
           counters = core.counters;
           stored = {
-            task: { runId: 'r', committed: mark, replayFrom: core.replayFrom(mark, snapshots), counters },
+            task: { runId: 'r', committed: mark, replayFrom: core.replayFrom(mark, snapshots), counters, giveFromMs: null },
             symbols,
           };
           durable.push(...core.outputs().map(textOf));

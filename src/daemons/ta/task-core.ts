@@ -72,7 +72,7 @@ export class TaskCore {
   #current: LogRecord | undefined;
   readonly #options: TaskCoreOptions;
   readonly #emit: Emit = (output) => {
-    if (this.#silentUntil !== undefined) return;
+    if (this.#silentUntil !== undefined || this.#isWarmUp(output)) return;
     this.#outputs.push(this.#recordOf(output));
   };
 
@@ -96,6 +96,13 @@ export class TaskCore {
     }
     this.engine.restore(from.newest, snapshots, this.#emit);
     this.#endReplayWhenReached();
+  }
+
+  /** Does it belong to a time that was only read to warm up? */
+  #isWarmUp(output: Parameters<Emit>[0]): boolean {
+    const fromMs = this.#options.restored.task?.giveFromMs ?? null;
+    if (fromMs === null) return false;
+    return (output.kind === 'late' ? output.event.sec : output.end) * 1_000 <= fromMs;
   }
 
   /** Is the task still going over what was committed before? */

@@ -9,19 +9,7 @@ import type { Logger } from '../../lib/service/logging.ts';
 import { backoffMs, sleep } from '../../lib/service/machine.ts';
 import { formatSecond } from '../../lib/ta/index.ts';
 import type { PartitionTask } from './task.ts';
-import type { TaskCounters } from './task-state.ts';
-
-const emptyCounters = (): TaskCounters => ({
-  records: 0,
-  bars: 0,
-  signals: 0,
-  revisions: 0,
-  late: 0,
-  duplicates: 0,
-  rejected: 0,
-  trades_without_price: 0,
-  unknown_conditions: {},
-});
+import { emptyCounters, type TaskCounters } from './task-state.ts';
 
 export class TaskSet {
   readonly tasks = new Map<number, PartitionTask>();

@@ -30,11 +30,25 @@ export interface TaskCounters {
   unknown_conditions: Record<string, number>;
 }
 
+export const emptyCounters = (): TaskCounters => ({
+  records: 0,
+  bars: 0,
+  signals: 0,
+  revisions: 0,
+  late: 0,
+  duplicates: 0,
+  rejected: 0,
+  trades_without_price: 0,
+  unknown_conditions: {},
+});
+
 export interface TaskRecord {
   runId: string;
   committed: Mark;
   replayFrom: Mark;
   counters: TaskCounters;
+  /** Bars and signals that end at or before this are warm-up and never given out (epoch ms); null gives out everything. */
+  giveFromMs: number | null;
 }
 
 const offsetText = z.string().regex(/^\d+$/).transform(BigInt);
@@ -49,6 +63,7 @@ const taskSchema = z.object({
   run_id: z.string(),
   committed: markSchema,
   replay_from: markSchema,
+  give_from_ms: z.number().nullable().default(null),
   counters: z.object({
     records: count,
     bars: count,
@@ -95,6 +110,7 @@ export function encodeTaskRecord(record: TaskRecord): Buffer {
       run_id: record.runId,
       committed: writeMark(record.committed),
       replay_from: writeMark(record.replayFrom),
+      ...(record.giveFromMs === null ? {} : { give_from_ms: record.giveFromMs }),
       counters: record.counters,
     }),
   );
@@ -171,6 +187,7 @@ function takeState(restored: RestoredState, record: LogRecord): void {
         runId: parsed.run_id,
         committed: readMark(parsed.committed),
         replayFrom: readMark(parsed.replay_from),
+        giveFromMs: parsed.give_from_ms,
         counters: parsed.counters,
       };
     } else if (key?.startsWith(symbolPrefix)) {

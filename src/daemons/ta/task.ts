@@ -47,6 +47,21 @@ export interface TaskOptions {
   heartbeatMs: number;
   degradedAfterMs: number;
   offsetReset: 'earliest' | 'latest' | 'none';
+  /** Owner of partition p's writer (`{p}` stands for its number); without it the live one's. */
+  owner?: string;
+}
+
+/**
+ * On Kafka the owner is the transactional id of the whole cluster: another run must not be fenced by this one. On the embedded
+ * log it names the environment of the partition.
+ */
+export function taskOwner(
+  options: Pick<TaskOptions, 'log' | 'clientId' | 'runId' | 'owner'>,
+  partition: number,
+): string {
+  const { log, clientId, runId, owner } = options;
+  if (owner !== undefined) return owner.replaceAll('{p}', String(partition));
+  return log.kind === 'kafka' ? `${clientId}-${runId}-${partition}` : `ta-${partition}`;
 }
 
 /** Records read at once, and records of one input that may wait for the others. */
@@ -72,8 +87,17 @@ export class PartitionTask {
   #heartbeatAt = Number.NEGATIVE_INFINITY;
   #previousBeat: { inputCount: number; outputCount: number } | undefined;
   #commits = 0;
+  readonly #giveFromMs: number | null;
 
-  private constructor(options: TaskOptions, partition: number, writer: LogWriter, reader: LogReader, core: TaskCore) {
+  private constructor(
+    options: TaskOptions,
+    partition: number,
+    writer: LogWriter,
+    reader: LogReader,
+    core: TaskCore,
+    giveFromMs: number | null,
+  ) {
+    this.#giveFromMs = giveFromMs;
     this.#options = options;
     this.partition = partition;
     this.#writer = writer;
@@ -85,10 +109,8 @@ export class PartitionTask {
 
   /** Fences the former task of the partition, then reads its state. @throws what a refused state or the log reports */
   static async open(options: TaskOptions, partition: number): Promise<PartitionTask> {
-    const { log, topics, settings, runId, clock, maxFutureMs, clientId } = options;
-    // On Kafka the owner is the transactional id of the whole cluster: another run must not be fenced by this one.
-    const owner = log.kind === 'kafka' ? `${clientId}-${runId}-${partition}` : `ta-${partition}`;
-    const writer = await log.openWriter({ owner });
+    const { log, topics, settings, runId, clock, maxFutureMs } = options;
+    const writer = await log.openWriter({ owner: taskOwner(options, partition) });
     try {
       const restored = await readTaskState(log, topics.taState, partition);
       if (restored.task && restored.task.runId !== runId) {
@@ -117,7 +139,7 @@ export class PartitionTask {
           start: core.merge.positions()[i]?.offset ?? 0n,
         })),
       });
-      return new PartitionTask(options, partition, writer, reader, core);
+      return new PartitionTask(options, partition, writer, reader, core, restored.task?.giveFromMs ?? null);
     } catch (error) {
       await writer.close();
       if (error instanceof SnapshotError) throw stateUnreadable(`${topics.taState} partition ${partition}`, error);
@@ -125,10 +147,14 @@ export class PartitionTask {
     }
   }
 
-  /** Works until the signal aborts, then commits what is ready and closes. @throws when a commit fails */
-  async run(signal: AbortSignal): Promise<void> {
+  /**
+   * Works until the signal aborts or there is nothing more to come, then commits what is ready and closes.
+   * @param isAtEnd asked between two steps; without it there is no end
+   * @throws when a commit fails
+   */
+  async run(signal: AbortSignal, isAtEnd: () => boolean = () => false): Promise<void> {
     try {
-      while (!signal.aborted) await this.#step(signal);
+      while (!signal.aborted && !isAtEnd()) await this.#step(signal);
       if (!this.#core.isReplaying && this.#sinceCommit > 0) await this.#commit(false);
     } finally {
       await this.#reader.close();
@@ -203,7 +229,9 @@ export class PartitionTask {
     }
     const replayFrom = this.#core.replayFrom(mark, snapshots);
     const { counters } = this.#core;
-    records.push(state(taskKey, encodeTaskRecord({ runId, committed: mark, replayFrom, counters })));
+    records.push(
+      state(taskKey, encodeTaskRecord({ runId, committed: mark, replayFrom, counters, giveFromMs: this.#giveFromMs })),
+    );
     if (isBeat) records.push(this.#heartbeat(now));
     const offsets = this.#inputs.map((topic, i) => ({
       topic,

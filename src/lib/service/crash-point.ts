@@ -16,7 +16,14 @@ export const crashPoints = [
   'cycle.before', 'cycle.decided', 'cycle.in_transaction', 'cycle.committed', 'cycle.risk_done', 'cycle.submitted',
 ] as const; // biome-ignore format: one list
 
-export type CrashPoint = (typeof crashPoints)[number];
+/** Points of a replay of ta. */
+export const replayCrashPoints = [
+  'replay.created', 'replay.collecting', 'replay.seeded', 'replay.computing', 'replay.computed', 'replay.saving',
+  'replay.saved', 'replay.staged', 'replay.swapped', 'replay.promoted', 'replay.rolled_back', 'replay.discarding',
+  'replay.kept', 'replay.dropping', 'replay.dropped', 'replay.emptied', 'replay.reseeded', 'replay.recorded',
+] as const; // biome-ignore format: one list
+
+export type CrashPoint = (typeof crashPoints)[number] | (typeof replayCrashPoints)[number];
 
 let passes = 0;
 let wasReported: boolean | undefined;
