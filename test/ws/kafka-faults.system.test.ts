@@ -2,11 +2,13 @@
  * Every way in which a market stream goes wrong, against the simulator and a real broker: whatever it is told and however it is
  * cut, the topics end as the raw file, each message once. One broker for the whole file.
  */
+import { randomBytes } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type KafkaServer, startKafka } from '../support/kafka-server.ts';
 import { counter, expectWhole } from './kafka-verdict.ts';
-import { type RawMessage, Rig, readRaw } from './rig.ts';
+import { difference, payloads, type RawMessage, Rig, readRaw } from './rig.ts';
 
 const folder = process.env.TORGHUT_DATA;
 const smoke = join(folder ?? '', 'us-equities-2013-10-08', 'smoke.ndjson.gz');
@@ -110,7 +112,10 @@ describe.skipIf(!folder)('a market stream that goes wrong (needs TORGHUT_DATA)',
   });
 
   test('sockets cut in the middle of a frame, in JSON and in MessagePack', async () => {
-    for (const encoding of ['json', 'msgpack']) {
+    // Each encoding on every other day; both at full count.
+    const encodings = ['json', 'msgpack'];
+    const today = encodings[Math.floor(Date.now() / 86_400_000) % 2] as string;
+    for (const encoding of process.env.TORGHUT_TEST_FULL ? encodings : [today]) {
       const of = await begin({ env: { ALPACA_STREAM_ENCODING: encoding } });
       await of.fault({ name: 'drop_mid_frame', count: 4, probability: 0.05 });
       await of.untilMarket(startNs + 125n * second);
@@ -133,7 +138,7 @@ describe.skipIf(!folder)('a market stream that goes wrong (needs TORGHUT_DATA)',
   test('a slow reader, silently further and further behind: found by age, replaced, repaired', async () => {
     const of = await begin({ speed: 10, env: { INGEST_MAX_AGE_MS: '10000' } });
     await of.untilMarket(startNs + 25n * second);
-    await of.fault({ name: 'behind', count: 1, rate: 0.2 });
+    await of.fault({ name: 'behind', count: 1, rate: 0.1 });
     await of.untilMarket(startNs + 125n * second);
     await expectWhole(of, { raw: readRaw(smoke) });
     expect(await errorsOf(of, 'stale_data')).toBeGreaterThanOrEqual(1);
@@ -141,6 +146,110 @@ describe.skipIf(!folder)('a market stream that goes wrong (needs TORGHUT_DATA)',
       ({ value }) => (JSON.parse(String(value)) as { payload: { error_class: string | null; status: string } }).payload,
     );
     expect(told).toContainEqual(expect.objectContaining({ error_class: 'stale_data', status: 'degraded' }));
+  });
+
+  test.each([4_000, -4_000])(
+    'a clock that is off by %i ms: everything arrives with the time that was sent',
+    async (ms) => {
+      const of = await begin();
+      await of.untilMarket(startNs + 20n * second);
+      await of.fault({ name: 'skew', ms });
+      await of.untilMarket(startNs + 90n * second);
+      await of.endFaults();
+      await of.untilMarket(startNs + 125n * second);
+      const raw = readRaw(smoke);
+      await of.until(
+        'all durable',
+        ({ acknowledged, queued, gaps }) =>
+          (acknowledged.trades ?? 0) + (acknowledged.quotes ?? 0) === raw.length && queued === 0 && gaps.open === 0,
+      );
+      const live = [
+        ...payloads(await of.records('trades'), 'trades'),
+        ...payloads(await of.records('quotes'), 'quotes'),
+      ];
+      // Everything once but for its time, and the time of every trade as it was sent.
+      const timeless = (message: RawMessage) => ({ ...message, t: '' });
+      expect(difference(live.map(timeless), raw.map(timeless))).toEqual({ extra: [], missing: [] });
+      const times = new Map(
+        raw.filter(({ T }) => T === 't').map((message) => [`${message.S} ${String(message.i)}`, message]),
+      );
+      const shifts = live
+        .filter(({ T }) => T === 't')
+        .map((trade) => Date.parse(trade.t) - Date.parse(times.get(`${trade.S} ${String(trade.i)}`)?.t ?? ''));
+      expect([...new Set(shifts)].sort()).toEqual([0, ms].sort());
+      expect(await of.records('dlq')).toEqual([]);
+    },
+  );
+
+  test('a clock that is 6 s ahead for a moment: those messages are in the dead-letter topic, as they were sent', async () => {
+    const of = await begin();
+    await of.untilMarket(startNs + 20n * second);
+    await of.fault({ name: 'skew', ms: 6_000, count: 10 });
+    await of.untilMarket(startNs + 125n * second);
+    const raw = readRaw(smoke);
+    await of.until('all received', ({ received }) => (received.trades ?? 0) + (received.quotes ?? 0) === raw.length);
+    await of.until('all durable', ({ queued, gaps }) => queued === 0 && gaps.open === 0);
+    const dead = (await of.records('dlq')).map(
+      ({ value }) => JSON.parse(String(value)) as { reason: string; raw: string },
+    );
+    expect(dead.length).toBeGreaterThan(0);
+    expect(new Set(dead.map(({ reason }) => reason))).toEqual(new Set(['invalid_event_ts']));
+    const backAgain = dead.map((letter) => moved(JSON.parse(letter.raw) as RawMessage, -6_000));
+    const live = [...payloads(await of.records('trades'), 'trades'), ...payloads(await of.records('quotes'), 'quotes')];
+    const ticks = backAgain.filter(({ T }) => T === 't' || T === 'q');
+    const sameText = (message: RawMessage) => moved(message, 0);
+    expect(difference([...live, ...ticks].map(sameText), raw.map(sameText))).toEqual({ extra: [], missing: [] });
+  });
+
+  test('no key and no secret in any output, topic or file, over refused credentials, an outage and a kill', async () => {
+    const [key, secret] = [`SIM-${randomBytes(12).toString('hex')}`, randomBytes(24).toString('hex')];
+    const of = newRig({
+      env: { APCA_API_KEY_ID: key, APCA_API_SECRET_KEY: secret, LOG_LEVEL: 'trace', TORGHUT_ACCOUNT_LABEL: 'PAPER-A' },
+    });
+    await of.startSimulator();
+    for (const fault of [
+      { name: 'upgrade_refused', status: 401, count: 2 },
+      { name: 'auth_402', count: 2 },
+      { name: 'connection_406', count: 1 },
+    ]) {
+      await of.fault(fault);
+    }
+    of.startWs();
+    await of.until('ready', ({ state, gaps }) => state === 'ready' && gaps.open === 0);
+    of.run();
+    await of.fault({ name: 'stream_error', code: 402, count: 1 });
+    await of.fault({ name: 'http_500', count: 2 });
+    await of.untilMarket(startNs + 60n * second);
+    const words = [await of.metrics(), JSON.stringify(await of.wsStatus()), await of.page('/readyz')];
+    await of.kill('ws');
+    of.startWs();
+    await of.untilMarket(startNs + 125n * second);
+    await expectWhole(of, { raw: readRaw(smoke) });
+    await of.kill('ws', 'SIGTERM');
+    words.push(of.stderr.ws, of.stdout.ws);
+    for (const topic of [
+      'trades',
+      'quotes',
+      'bars',
+      'status',
+      'tradeUpdates',
+      'tradeUpdatesV2',
+      'repair',
+      'dlq',
+    ] as const) {
+      for (const { key: name, value, headers } of await of.records(topic)) {
+        words.push(`${name} ${String(value)} ${JSON.stringify(headers)}`);
+      }
+    }
+    for (const name of readdirSync(of.home, { recursive: true, withFileTypes: true })) {
+      if (name.isFile()) words.push(readFileSync(join(name.parentPath, name.name)).toString('latin1'));
+    }
+    expect(of.stderr.ws).toContain('"errorClass":"alpaca_auth"');
+    expect(words.length).toBeGreaterThan(5_000);
+    for (const text of words) {
+      for (const hidden of [key, secret])
+        if (text.includes(hidden)) throw new Error(`shown: ${text.slice(0, 300).replaceAll(hidden, '***')}`);
+    }
   });
 
   test('kill -9 of ws, twice', async () => {
@@ -156,7 +265,8 @@ describe.skipIf(!folder)('a market stream that goes wrong (needs TORGHUT_DATA)',
   });
 });
 
-/** The `t` of a message moved by ms, as the simulator's fault writes it. */
-export function moved(message: RawMessage, ms: number): RawMessage {
-  return { ...message, t: new Date(Date.parse(message.t) + ms).toISOString() };
+/** The `t` of a message moved by ms, written as the simulator's fault writes it: without trailing zeros. */
+function moved(message: RawMessage, ms: number): RawMessage {
+  const at = new Date(Date.parse(message.t) + ms).toISOString();
+  return { ...message, t: at.replace(/\.?0+Z$/, 'Z') };
 }

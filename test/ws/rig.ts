@@ -189,6 +189,11 @@ export class Rig {
     if (!answer.ok) throw new Error(await answer.text());
   }
 
+  /** Takes back every fault. */
+  async endFaults(): Promise<void> {
+    await fetch(`${this.url}/_sim/faults`, { method: 'DELETE' });
+  }
+
   /** Waits until no posted fault of a name has strikes left. */
   async untilFault(what: string, name: string, limitMs = 20_000): Promise<void> {
     const end = performance.now() + limitMs;
