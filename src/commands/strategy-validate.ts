@@ -1,5 +1,6 @@
 /** `torghut strategy validate`: every mistake of a strategy catalog with its line and column. */
 import type { Command } from 'commander';
+import { registryOfEnvironment } from '../daemons/trade/strategies.ts';
 import { exitCode } from '../lib/service/errors.ts';
 import { checkCatalogFile } from '../lib/trading/catalog-file.ts';
 import { parseOutputFormat, print, renderRows } from '../lib/ui/output.ts';
@@ -11,11 +12,12 @@ export function configure(command: Command): void {
     .option('-o, --output <format>', 'table, json or yaml', 'table')
     .addHelpText(
       'after',
-      '\nExamples:\n  torghut strategy validate config/strategies.example.yaml\n  torghut strategy validate my.yaml -o json',
+      '\nPlug-ins of TRADING_STRATEGY_PLUGIN_PATH may be named, too.\n' +
+        '\nExamples:\n  torghut strategy validate config/strategies.example.yaml\n  torghut strategy validate my.yaml -o json',
     )
     .action(async (file: string, options: { output: string }) => {
       const format = parseOutputFormat(options.output);
-      const check = await checkCatalogFile(file);
+      const check = await checkCatalogFile(file, await registryOfEnvironment());
       if (!check.ok) {
         print(
           renderRows(

@@ -1,9 +1,7 @@
 /** `torghut trade decisions`: the newest decisions of the ledger. */
 import type { Command } from 'commander';
-import { openLedger as findLedger } from '../embedded/connect.ts';
+import { withLedger } from '../daemons/trade/ledger-reading.ts';
 import { decisionListing, type ListOptions, listFilter } from '../lib/ledger/listing.ts';
-import { openLedger } from '../lib/ledger/open.ts';
-import { systemClock } from '../lib/service/clock.ts';
 import { resolveRunHome } from '../lib/service/home.ts';
 import { parseOutputFormat, print, renderRows } from '../lib/ui/output.ts';
 
@@ -27,20 +25,7 @@ export function configure(command: Command): void {
     .action(async (options: Options) => {
       const format = parseOutputFormat(options.output);
       const filter = listFilter(options);
-      const found = await findLedger({ home: resolveRunHome(options.home) });
-      const ledger = openLedger({
-        dsn: found.dsn,
-        clock: systemClock(),
-        applicationName: 'torghut-cli',
-        maxConnections: 1,
-      });
-      try {
-        await ledger.check();
-        const rows = await ledger.read.decisions.list(filter);
-        print(renderRows(rows.map(decisionListing), format));
-      } finally {
-        await ledger.close();
-        await found.close();
-      }
+      const rows = await withLedger(resolveRunHome(options.home), ({ read }) => read.decisions.list(filter));
+      print(renderRows(rows.map(decisionListing), format));
     });
 }

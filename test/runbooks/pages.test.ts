@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { findCommand } from '../../src/commands/table.ts';
+import { ledgerCheckNames } from '../../src/lib/ledger/check.ts';
 import { orderClasses } from '../../src/lib/orders/classify.ts';
+import { rollbackCheckIds } from '../../src/lib/runbook/strategy-rollback.ts';
 import { liveReasons } from '../../src/lib/risk/live-gate.ts';
 import { goLiveCheckIds } from '../../src/lib/runbook/trade-arm.ts';
 import { cancelCheckId, flattenCheckIds, resumeCheckIds } from '../../src/lib/runbook/trade-controls.ts';
@@ -99,6 +101,8 @@ describe('the checks on the pages', () => {
     ['pause-and-resume.md', 'Checks of --wait', [...verifyCheckIds('pause'), ...verifyCheckIds('resume')]],
     ['reconcile-after-outage.md', 'Classes', [...orderClasses]],
     ['reconcile-after-outage.md', 'Checks', [...reconcileCheckIds]],
+    ['strategy-rollback.md', 'Checks', [...rollbackCheckIds]],
+    ['failed-migration.md', 'Checks', [...ledgerCheckNames]],
   ])('%s, %s, are those of the code', (page, heading, names) => {
     expect(namesUnder(page, heading).sort()).toEqual([...names].sort());
   });

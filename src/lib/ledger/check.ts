@@ -3,7 +3,6 @@
  * Facts: pg_trigger, pg_index, pg_stat_activity, has_table_privilege of Postgres itself, never a record of our own.
  */
 import { sql } from 'kysely';
-import { TorghutError } from '../service/errors.ts';
 import { ledgerError, openConnection } from './connection.ts';
 import { checksumOf, migrations, readApplied } from './migrator.ts';
 import { appRole, keptTables, readOnlyRole } from './roles.ts';
@@ -88,8 +87,14 @@ export async function checkLedgerOn(db: LedgerDb): Promise<LedgerCheck> {
   };
 }
 
+/** Names of what a check says, as its runbook page lists them. */
+export const ledgerCheckNames = [
+  'ok', 'schema_current', 'current_heads', 'expected_heads', 'lineage_ready', 'branch_count', 'pending', 'newer', 'edited',
+  'warnings', 'account_scope',
+] as const; // biome-ignore format: one list
+
 /** snake_case, as the command and the HTTP API show it. */
-export function checkJson(check: LedgerCheck): Record<string, unknown> {
+export function checkJson(check: LedgerCheck): Record<(typeof ledgerCheckNames)[number], unknown> {
   return {
     ok: check.ok,
     schema_current: check.schemaCurrent,
@@ -103,12 +108,6 @@ export function checkJson(check: LedgerCheck): Record<string, unknown> {
     warnings: check.warnings,
     account_scope: check.accountScope,
   };
-}
-
-/** The answer when the ledger cannot be asked. */
-export function unreachableCheckJson(error: unknown): Record<string, unknown> {
-  const why = error instanceof TorghutError ? `${error.what}: ${error.why ?? ''}` : String(error);
-  return { ok: false, schema_current: false, warnings: [why], account_scope: { checks: [], errors: [] } };
 }
 
 async function invalidIndexes(db: LedgerDb): Promise<string[]> {

@@ -1,9 +1,9 @@
 /**
- * Rows of decisions and executions as the command line shows them: snake_case, decimals and times as text.
+ * Rows of decisions, executions, strategies and catalog versions as the command line shows them: snake_case, decimals and times as text.
  */
 import { formatTimestampNs, parseTimestampNs } from '../market/time.ts';
 import { usageError } from '../service/errors.ts';
-import type { DecisionRow, ExecutionRow } from './contract.ts';
+import type { CatalogVersion, DecisionRow, ExecutionRow, StrategyRow } from './contract.ts';
 
 const time = (ms: number | undefined): string | null =>
   ms === undefined ? null : formatTimestampNs(BigInt(ms) * 1_000_000n);
@@ -44,6 +44,36 @@ export function executionListing(row: ExecutionRow): Record<string, unknown> {
     alpaca_order_id: row.brokerOrderId,
     decision_id: row.decisionId ?? null,
     account_label: row.accountLabel,
+  };
+}
+
+export function strategyListing(row: StrategyRow): Record<string, unknown> {
+  const meta = row.catalogMeta as { type?: string; version?: string | null } | null;
+  return {
+    name: row.name,
+    enabled: row.enabled,
+    type: meta?.type ?? null,
+    version: meta?.version ?? null,
+    timeframe: row.baseTimeframe,
+    symbols: row.universeSymbols.join(',') || '*',
+    max_notional: row.maxNotionalPerTrade?.toFixed() ?? null,
+    max_position_pct: row.maxPositionPctEquity?.toFixed() ?? null,
+    catalog_digest: row.catalogDigest,
+  };
+}
+
+export function versionListing(row: CatalogVersion): Record<string, unknown> {
+  return {
+    version: row.version,
+    applied_at: time(row.appliedAtMs),
+    cause: row.cause,
+    actor: row.actor,
+    reason: row.reason ?? null,
+    mode: row.mode,
+    inserted: row.inserted,
+    updated: row.updated,
+    disabled: row.disabled,
+    digest: row.digest,
   };
 }
 
