@@ -1,7 +1,7 @@
 /**
  * The recorded day through the real daemons on a real broker: kill -9 of ta, of the sink and of the broker at seeded moments
  * leaves the topics (read committed) and the current rows of ClickHouse as an undisturbed run leaves them, in everything but
- * `ingest_ts`. The whole day with twenty kills when TORGHUT_TEST_FULL is set, else its first minutes with one kill of each.
+ * `ingest_ts`. The killed run writes Avro by a real schema registry, the undisturbed one JSON. The whole day with twenty kills when TORGHUT_TEST_FULL is set, else its first minutes with one kill of each.
  */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +11,10 @@ import { openEventLog } from '../../src/lib/log/open.ts';
 import type { EventLog } from '../../src/lib/log/port.ts';
 import { defaultTopics } from '../../src/lib/log/topics.ts';
 import { type ClockOwner, ownClockFile } from '../../src/lib/service/clock.ts';
+import type { TaRecordKind } from '../../src/lib/wire/ta-schemas.ts';
+import { isFramed, TaDecoder } from '../../src/lib/wire/ta-wire.ts';
 import { type KafkaServer, startKafka } from '../support/kafka-server.ts';
+import { startSchemaRegistry } from '../support/schema-registry.ts';
 import { freshHome } from '../support/torghut.ts';
 import { seededRandom } from '../ta/fixtures.ts';
 import { DayRun, digestsOf, endOf } from './day-run.ts';
@@ -22,6 +25,11 @@ const isFull = process.env.TORGHUT_TEST_FULL !== undefined && process.env.TORGHU
 const stretch = isFull
   ? { from: '2013-10-08T00:00', to: '2013-10-09T00:00', kills: { ta: 7, sink: 7, broker: 6 } }
   : { from: '2013-10-08T13:30', to: '2013-10-08T13:40', kills: { ta: 1, sink: 1, broker: 1 } };
+const noRegistry = {
+  TA_SCHEMA_REGISTRY_USER: undefined,
+  TA_SCHEMA_REGISTRY_PASSWORD: undefined,
+  TA_SCHEMA_AUTO_REGISTER: false,
+};
 type Victim = keyof typeof stretch.kills;
 /** A run that is slower than this has stopped, not slowed down. */
 const LIMIT_MS = isFull ? 1_200_000 : 150_000;
@@ -64,10 +72,17 @@ describe.skipIf(!process.env.TORGHUT_DATA)('the recorded day on Kafka (needs TOR
     await run.until('the sink has stored the day', async () => ((await run.progress()).stored ?? 0) >= rows, LIMIT_MS);
   }
 
-  async function resultOf(run: DayRun, log: EventLog) {
+  /** @param registry address of the schema registry when bars and signals are Avro */
+  async function resultOf(run: DayRun, log: EventLog, registry?: string) {
+    const decoder = new TaDecoder({ ...noRegistry, TA_SCHEMA_REGISTRY_URL: registry });
+    const reading = (kind: TaRecordKind) => async (value: Buffer | null) => {
+      // A run with a registry writes nothing else than Avro, one without nothing else than JSON.
+      expect(isFramed(value)).toBe(registry !== undefined);
+      return JSON.parse(String((await decoder.toJson({ topic: kind, value }, kind)).value)) as Record<string, unknown>;
+    };
     const [bars, signals, late] = [
-      await digestsOf(log, run.topics.bars),
-      await digestsOf(log, run.topics.signals),
+      await digestsOf(log, run.topics.bars, reading('bar')),
+      await digestsOf(log, run.topics.signals, reading('signal')),
       await digestsOf(log, run.topics.late),
     ];
     return { bars, signals, late, rows: await run.currentRows() };
@@ -80,8 +95,8 @@ describe.skipIf(!process.env.TORGHUT_DATA)('the recorded day on Kafka (needs TOR
       const { kafka, path, log, fed } = await recorded();
       expect((fed.late + fed.twice + fed.cancelled) / fed.records).toBeGreaterThan(0.01);
       const total = await endOf(log, [defaultTopics.trades, defaultTopics.quotes, defaultTopics.bars]);
-      const newRun = (name: string) => {
-        const run = new DayRun({ name, bootstrap: kafka.bootstrap, clock: path });
+      const newRun = (name: string, env: NodeJS.ProcessEnv = {}) => {
+        const run = new DayRun({ name, bootstrap: kafka.bootstrap, clock: path, env });
         closing.push(() => run.stop());
         return run;
       };
@@ -111,7 +126,9 @@ describe.skipIf(!process.env.TORGHUT_DATA)('the recorded day on Kafka (needs TOR
       expect(counters.revisions).toBeGreaterThan(fed.late * 0.1);
       expect(counters.duplicates).toBeGreaterThan(fed.twice * 0.2);
 
-      const killed = newRun('killed');
+      const registry = await startSchemaRegistry();
+      closing.push(() => registry.stop());
+      const killed = newRun('killed', { TA_SCHEMA_REGISTRY_URL: registry.url });
       killed.start();
       const hits = await killAtMoments(killed, kafka, { read: total, stored: rowsOfStraight });
       await finished(killed, log, total);
@@ -119,7 +136,7 @@ describe.skipIf(!process.env.TORGHUT_DATA)('the recorded day on Kafka (needs TOR
         JSON.stringify({ hits, ends: killed.ends.length, peakResidentMb: Math.round(killed.peakResident / 1e6) }),
       );
       expect(hits).toHaveLength(stretch.kills.ta + stretch.kills.sink + stretch.kills.broker);
-      const again = await resultOf(killed, log);
+      const again = await resultOf(killed, log, registry.url);
       expect(again.bars.records).toBe(expected.bars.records);
       expect(again.signals.records).toBe(expected.signals.records);
       expect(again.late.records).toBe(expected.late.records);
@@ -181,7 +198,7 @@ async function killAtMoments(run: DayRun, kafka: KafkaServer, total: { read: num
 async function strike(run: DayRun, kafka: KafkaServer, victim: Victim, random: () => number): Promise<void> {
   if (victim === 'broker') {
     await kafka.kill();
-    await delay(500 + random() * 6_000);
+    await delay(500 + random() * (isFull ? 6_000 : 2_000));
     await kafka.restart();
   } else {
     await run.kill(victim);

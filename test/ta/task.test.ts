@@ -138,7 +138,13 @@ describe('a task', () => {
           }
           counters = core.counters;
           stored = {
-            task: { runId: 'r', committed: mark, replayFrom: core.replayFrom(mark, snapshots), counters, giveFromMs: null },
+            task: {
+              runId: 'r',
+              committed: mark,
+              replayFrom: core.replayFrom(mark, snapshots),
+              counters,
+              giveFromMs: null,
+            },
             symbols,
           };
           durable.push(...core.outputs().map(textOf));
@@ -184,7 +190,7 @@ describe('the heartbeat', () => {
   const base = {
     nowMs: at('15:20:40'), watermarkMs: at('15:20:38'), lastInputMs: at('15:14:10'), lastOutputMs: at('15:14:10'),
     inputCount: 120, outputCount: 100, previous: { inputCount: 100, outputCount: 90, elapsedSeconds: 10 },
-    isRegularSession: true, degradedAfterMs: 300_000, latestBySymbol: new Map([['MU', at('15:14:10')]]),
+    isRegularSession: true, degradedAfterMs: 300_000, latestBySymbol: new Map([['MU', at('15:14:10')]]), isSinkEnabled: false,
   }; // biome-ignore format: one heartbeat
 
   it('6: says degraded when the newest output is older than the limit in the regular session', () => {

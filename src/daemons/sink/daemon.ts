@@ -12,6 +12,7 @@ import { serveEndpoint } from '../../lib/service/http.ts';
 import { createLifecycle, type Lifecycle, runDaemon } from '../../lib/service/lifecycle.ts';
 import { createLogger, type Logger } from '../../lib/service/logging.ts';
 import { sleep } from '../../lib/service/machine.ts';
+import { TaDecoder } from '../../lib/wire/ta-wire.ts';
 import { followControl } from '../ta/control.ts';
 import { Sink } from './sink.ts';
 import { sinkVariables } from './variables.ts';
@@ -81,6 +82,7 @@ async function main(
     signalsTopic: names.taSignals,
     batchRows: values.TA_CLICKHOUSE_BATCH_SIZE,
     flushMs: values.TA_CLICKHOUSE_FLUSH_MS,
+    decoder: new TaDecoder({ ...values, TA_SCHEMA_AUTO_REGISTER: false }),
     space: {
       ...(minFreeRatio === undefined ? {} : { minFreeRatio }),
       ...(minFreeBytes === undefined ? {} : { minFreeBytes }),

@@ -17,6 +17,7 @@ import { createSignalReader } from '../../lib/signals/reader.ts';
 import { rowOfRecord, type StoreRow } from '../../lib/signals/rows.ts';
 import { checkSignalStore, migrateSignalStore, type SchemaTarget } from '../../lib/signals/schema.ts';
 import { createSignalWriter, type SignalWriter } from '../../lib/signals/writer.ts';
+import { isFramed, type TaDecoder } from '../../lib/wire/ta-wire.ts';
 import type { PartControl, PauseGate } from '../ta/control.ts';
 import { Assignment, holdsRow } from './assignment.ts';
 import { StoreCircuit } from './circuit.ts';
@@ -39,6 +40,8 @@ export interface SinkOptions {
   /** What stays free on the store's disk; the usual for a server or the embedded engine by default. */
   space?: Partial<SpaceLimits>;
   registry?: Registry;
+  /** Reads records that are Avro; without it the topics hold JSON alone. */
+  decoder?: TaDecoder;
   /** What the operator told the sink; without it nothing pauses it. */
   gate?: PauseGate;
 }
@@ -218,7 +221,10 @@ export class Sink {
     if (this.#rows.length === 0) this.#since = machineMs();
     for (const record of records) {
       if (!holdsRow(record)) continue;
-      const row = rowOfRecord(record, record.topic === this.#options.barsTopic ? 'bar' : 'signal');
+      const kind = record.topic === this.#options.barsTopic ? 'bar' : 'signal';
+      // JSON needs no waiting; Avro only for a schema that was not met yet.
+      const { decoder } = this.#options;
+      const row = rowOfRecord(decoder && isFramed(record.value) ? await decoder.toJson(record, kind) : record, kind);
       if (row.runId !== this.#options.target.runId) throw otherRun(row, record.topic, this.#options.target.runId);
       this.#rows.push(row);
       this.#bytes += row.head.length;

@@ -1,6 +1,7 @@
 /** Settings of the sink (spec ta 3, narrowed by design 4 and 5). */
 import { kind, optional, type Variable } from '../../lib/service/config.ts';
 import type { TtlDays } from '../../lib/signals/tables.ts';
+import { registryVariables } from '../../lib/wire/variables.ts';
 import { defaultControlTopic } from '../ta/control.ts';
 
 const ttlDays = (text: string): TtlDays =>
@@ -27,6 +28,9 @@ export const sinkVariables = {
     default: defaultControlTopic,
     describe: 'Compacted topic of one partition: which part of ta is paused, and why',
   } satisfies Variable<string>,
+  TA_SCHEMA_REGISTRY_URL: registryVariables.TA_SCHEMA_REGISTRY_URL,
+  TA_SCHEMA_REGISTRY_USER: registryVariables.TA_SCHEMA_REGISTRY_USER,
+  TA_SCHEMA_REGISTRY_PASSWORD: registryVariables.TA_SCHEMA_REGISTRY_PASSWORD,
   TA_SINK_GROUP_ID: {
     parse: optional(kind.text),
     default: undefined,

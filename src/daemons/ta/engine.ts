@@ -16,6 +16,8 @@ import { createLifecycle, type Lifecycle, runDaemon } from '../../lib/service/li
 import { createLogger, type Logger } from '../../lib/service/logging.ts';
 import { sleep } from '../../lib/service/machine.ts';
 import { settingsOf } from '../../lib/ta/index.ts';
+import type { TaRecordKind } from '../../lib/wire/ta-schemas.ts';
+import { openTaEncoder } from '../../lib/wire/ta-wire.ts';
 import { sinkVariables } from '../sink/variables.ts';
 import { followControl, type PauseGate } from './control.ts';
 import { inputRoles } from './merge.ts';
@@ -56,6 +58,14 @@ const topicsOf = (config: TaConfig): TaskTopics => ({
   taState: config.TA_STATE_TOPIC,
   taStatus: config.TA_STATUS_TOPIC,
 });
+
+/** What the records of the topics that may be Avro are. */
+const recordKinds = ({ taBars, taSignals, taStatus }: TaskTopics): Map<string, TaRecordKind> =>
+  new Map([
+    [taBars, 'bar'],
+    [taSignals, 'signal'],
+    [taStatus, 'status'],
+  ]);
 
 /**
  * Waits for the input topics and makes the outputs with the same partitions.
@@ -127,6 +137,8 @@ async function start(
     heartbeatMs: config.TA_CHECKPOINT_INTERVAL_MS,
     degradedAfterMs: config.TA_SOURCE_LAG_DEGRADED_AFTER_MS,
     offsetReset: config.TA_AUTO_OFFSET_RESET,
+    encoder: await openTaEncoder(config, recordKinds(topics)),
+    isSinkEnabled: (env.TA_CLICKHOUSE_URL ?? '').trim() !== '',
   };
   const set = new TaskSet((partition) => PartitionTask.open(taskOptions, partition), lifecycle, log);
   let phase = 'waiting_for_input_topics';

@@ -14,6 +14,8 @@ export interface HeartbeatInput {
   isRegularSession: boolean;
   degradedAfterMs: number;
   latestBySymbol: ReadonlyMap<string, number>;
+  /** A ClickHouse is configured by its address. */
+  isSinkEnabled: boolean;
 }
 
 const iso = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());
@@ -36,7 +38,7 @@ export function heartbeatOf(input: HeartbeatInput): Record<string, unknown> {
   const reason = input.isRegularSession ? reasonOf(sourceLagMs, current, input.degradedAfterMs) : null;
   const rate = (delta: number) => (previous && previous.elapsedSeconds > 0 ? delta / previous.elapsedSeconds : null);
   return {
-    watermark_lag_ms: watermarkMs === null ? null : Math.max(0, nowMs - watermarkMs),
+    watermark_lag_ms: watermarkMs === null ? null : Math.max(0, Math.round(nowMs - watermarkMs)),
     source_lag_ms: sourceLagMs,
     last_event_ts: iso(Number.isFinite(newest) ? newest : null),
     last_input_event_ts: iso(lastInputMs),
@@ -52,6 +54,7 @@ export function heartbeatOf(input: HeartbeatInput): Record<string, unknown> {
     output_rate_per_second: rate(currentOutput),
     microbar_rate_per_second: rate(currentInput),
     signal_rate_per_second: rate(currentOutput),
+    clickhouse_sink_enabled: input.isSinkEnabled,
     per_symbol_latest_event_ts: Object.fromEntries([...input.latestBySymbol].map(([symbol, ms]) => [symbol, iso(ms)])),
     market_session_state: input.isRegularSession ? 'regular' : 'outside_regular_session',
     status: reason === null ? 'ok' : 'degraded',

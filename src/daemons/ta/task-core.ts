@@ -64,6 +64,8 @@ export class TaskCore {
   #lastMark: NumberedMark;
   /** Symbols whose snapshot is older than their state, with the mark before their first uncovered change. */
   readonly #changed = new Map<string, NumberedMark>();
+  /** Symbols that the engine has forgotten since the last commit. */
+  readonly #evicted = new Set<string>();
   /** Offsets that the restored snapshots cover; undefined when the replay is over. */
   #covers: Map<string, readonly bigint[]> | undefined;
   /** Nothing is given out before this mark is reached. */
@@ -79,7 +81,7 @@ export class TaskCore {
   /** @throws SnapshotError */
   constructor(options: TaskCoreOptions) {
     this.#options = options;
-    this.engine = new TaEngine(options.settings);
+    this.engine = new TaEngine(options.settings, (symbol) => this.#forget(symbol));
     const { task, symbols } = options.restored;
     const from = task?.replayFrom ?? options.start;
     this.merge = new InputMerge(from.inputs);
@@ -153,6 +155,8 @@ export class TaskCore {
       return;
     }
     if (!this.#changed.has(event.symbol)) this.#changed.set(event.symbol, this.#lastMark);
+    // It is back: the snapshot that comes with the next commit must not be removed by it.
+    if (this.#evicted.size > 0) this.#evicted.delete(event.symbol);
     this.engine.process(event, this.#emit);
   }
 
@@ -256,6 +260,17 @@ export class TaskCore {
     return this.#changed.keys();
   }
 
+  /** Silent symbols that were forgotten: their snapshots in the state topic have no more use. */
+  get evicted(): Iterable<string> {
+    return this.#evicted;
+  }
+
+  #forget(symbol: string): void {
+    this.#changed.delete(symbol);
+    this.latest.delete(symbol);
+    this.#evicted.add(symbol);
+  }
+
   /** The outputs of the next commit. They leave the core when `committed` says that they are durable. */
   outputs(): readonly NewRecord[] {
     return this.#outputs;
@@ -273,6 +288,7 @@ export class TaskCore {
   /** Outputs, state and positions up to the mark are durable. */
   committed(mark: Mark, snapshots: ReadonlySet<string>): void {
     this.#outputs = [];
+    this.#evicted.clear();
     for (const symbol of snapshots) this.#changed.delete(symbol);
     this.#lastMark = { number: this.#lastMark.number + 1, mark };
   }

@@ -9,6 +9,7 @@ import type { Clock } from '../../lib/service/clock.ts';
 import { refusedError } from '../../lib/service/errors.ts';
 import { machineMs } from '../../lib/service/machine.ts';
 import { formatInstant, SnapshotError, type TaSettings } from '../../lib/ta/index.ts';
+import type { TaEncoder } from '../../lib/wire/ta-wire.ts';
 import { heartbeatOf } from './heartbeat.ts';
 import { inputRoles } from './merge.ts';
 import { firstMark, TaskCore } from './task-core.ts';
@@ -47,6 +48,10 @@ export interface TaskOptions {
   heartbeatMs: number;
   degradedAfterMs: number;
   offsetReset: 'earliest' | 'latest' | 'none';
+  /** Turns outputs and heartbeats into Avro; without it they are JSON. */
+  encoder?: TaEncoder | undefined;
+  /** A ClickHouse is configured by its address (told in heartbeats). */
+  isSinkEnabled?: boolean;
   /** Owner of partition p's writer (`{p}` stands for its number); without it the live one's. */
   owner?: string;
 }
@@ -87,6 +92,8 @@ export class PartitionTask {
   #heartbeatAt = Number.NEGATIVE_INFINITY;
   #previousBeat: { inputCount: number; outputCount: number } | undefined;
   #commits = 0;
+  /** Everything that was read and can be merged is applied. */
+  #isDrained = false;
   readonly #giveFromMs: number | null;
 
   private constructor(
@@ -154,7 +161,7 @@ export class PartitionTask {
    */
   async run(signal: AbortSignal, isAtEnd: () => boolean = () => false): Promise<void> {
     try {
-      while (!signal.aborted && !isAtEnd()) await this.#step(signal);
+      while (!signal.aborted && !(this.#isDrained && isAtEnd())) await this.#step(signal);
       if (!this.#core.isReplaying && this.#sinceCommit > 0) await this.#commit(false);
     } finally {
       await this.#reader.close();
@@ -168,7 +175,9 @@ export class PartitionTask {
     for (const record of records) this.#core.merge.push(this.#inputs.indexOf(record.topic), record);
     this.#balance();
     for (;;) {
-      const done = this.#core.consume(commitRecords - this.#sinceCommit);
+      const limit = commitRecords - this.#sinceCommit;
+      const done = this.#core.consume(limit);
+      this.#isDrained = done < limit;
       this.#sinceCommit += done;
       if (this.#core.isReplaying) this.#sinceCommit = 0;
       const isFull = this.#sinceCommit >= commitRecords;
@@ -227,6 +236,10 @@ export class PartitionTask {
       const snapshot = this.#core.engine.snapshot(symbol);
       if (snapshot) records.push(state(symbolKey(symbol), encodeSymbolState(mark.inputs, snapshot)));
     }
+    for (const symbol of this.#core.evicted) {
+      records.push({ ...state(symbolKey(symbol), Buffer.alloc(0)), value: null });
+      this.#snapshotAt.delete(symbol);
+    }
     const replayFrom = this.#core.replayFrom(mark, snapshots);
     const { counters } = this.#core;
     records.push(
@@ -238,7 +251,8 @@ export class PartitionTask {
       partition: this.partition,
       offset: mark.inputs[i]?.offset ?? 0n,
     }));
-    await this.#writer.commit({ records, groupOffsets: { groupId, offsets } });
+    const { encoder } = this.#options;
+    await this.#writer.commit({ records: encoder?.encode(records) ?? records, groupOffsets: { groupId, offsets } });
     this.#core.committed(mark, snapshots);
     for (const symbol of snapshots) this.#snapshotAt.set(symbol, now);
     this.#committed = mark;
@@ -266,6 +280,7 @@ export class PartitionTask {
       isRegularSession: sessionOf(clock.nowNs()) === 'regular',
       degradedAfterMs,
       latestBySymbol: new Map([...latest].map(([symbol, bar]) => [symbol, bar.end * 1_000])),
+      isSinkEnabled: this.#options.isSinkEnabled ?? false,
     });
     this.#previousBeat = { inputCount: bars, outputCount: signals };
     this.#heartbeatAt = now;

@@ -3,6 +3,7 @@
  */
 import { defaultTopics } from '../../lib/log/topics.ts';
 import { kind, type VariableTable } from '../../lib/service/config.ts';
+import { registryVariables } from '../../lib/wire/variables.ts';
 import { defaultControlTopic } from './control.ts';
 
 const topic = (role: keyof typeof defaultTopics, describe: string, aliases: readonly string[] = []) => ({
@@ -102,6 +103,7 @@ export const taVariables = {
     describe: 'age of the newest input at which the heartbeat says degraded in the regular session',
     time: 'market',
   },
+  ...registryVariables,
   TA_HTTP_HOST: { parse: kind.text, default: '127.0.0.1', describe: 'address of the health endpoint' },
   TA_HTTP_PORT: {
     parse: kind.integer(0, 65_535),
