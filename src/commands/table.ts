@@ -111,11 +111,16 @@ export const nouns: Record<string, Noun> = {
         () => import('./clickhouse-guard.ts'),
       ),
       coverage: verb('What is stored, and where the session has holes', () => import('./clickhouse-coverage.ts')),
+      replicas: verb(
+        'Replicas and keeper, what is wrong by name; --restore brings them back',
+        () => import('./clickhouse-replicas.ts'),
+      ),
       schema: verb('The live schema against the expected one', () => import('./clickhouse-schema.ts')),
       migrate: verb(
         'Bring the store to the schema of this program; shows its plan first',
         () => import('./clickhouse-migrate.ts'),
       ),
+      grants: verb('Users of the store with their rights, as a plan', () => import('./clickhouse-grants.ts')),
       query: verb('Run SQL on ClickHouse (read-only unless --write)', () => import('./clickhouse-query.ts')),
     },
   },

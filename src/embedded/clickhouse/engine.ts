@@ -33,7 +33,7 @@ interface NativeInsertResult {
 
 /** The part of the addon that is used here. */
 interface NativeAddon {
-  CreateConnection(path: string): NativeConnection;
+  CreateConnection(path: string, settings?: readonly string[]): NativeConnection;
   CloseConnection(connection: NativeConnection): void;
   QueryAsyncConnection(connection: NativeConnection, sql: string, format: string): Promise<NativeResult>;
   InsertRawAsyncConnection(
@@ -82,12 +82,17 @@ export interface Engine {
 /**
  * Loads the engine and opens the directory; blocks the event loop for about a second (543 MB library).
  * @param addonPath of embedded/parts.ts
+ * @param settings as on the command line of `clickhouse local`, for example `--config-file=…`; the first connection's hold
  * @throws EngineError 76 when another process holds the directory
  */
-export async function openEngine(addonPath: string, dataDirectory: string): Promise<Engine> {
+export async function openEngine(
+  addonPath: string,
+  dataDirectory: string,
+  settings: readonly string[] = [],
+): Promise<Engine> {
   const addon = addonSchema.parse(createRequire(import.meta.url)(addonPath));
   const connect = (): EngineConnection => {
-    const connection = openConnection(addon, dataDirectory);
+    const connection = openConnection(addon, dataDirectory, settings);
     let isOpen = true;
     return {
       query: async (sql, format = 'TabSeparated') => {
@@ -121,9 +126,11 @@ export async function openEngine(addonPath: string, dataDirectory: string): Prom
   };
 }
 
-function openConnection(addon: NativeAddon, dataDirectory: string): NativeConnection {
+function openConnection(addon: NativeAddon, dataDirectory: string, settings: readonly string[]): NativeConnection {
   try {
-    return addon.CreateConnection(dataDirectory);
+    return settings.length === 0
+      ? addon.CreateConnection(dataDirectory)
+      : addon.CreateConnection(dataDirectory, settings);
   } catch (error) {
     throw asEngineError(error);
   }

@@ -100,19 +100,33 @@ export function copyStatement(source: RowSource, to: string): string {
   return `INSERT INTO ${source.database}.${to} (${columns}) ${mappedRows(source)}`;
 }
 
+/** The same for a table that others write already: only keys that it has not, or has in a lower revision. */
+export function catchUpStatement(source: RowSource, to: string): string {
+  const columns = source.table.columns.map(({ name }) => name).join(', ');
+  return `INSERT INTO ${source.database}.${to} (${columns}) SELECT ${columns} ${sideBySide(source, to)} WHERE ${isBehind}`;
+}
+
+const isBehind = 'present = 0 OR have < revision';
+
+/** The mapped rows of a day, each beside the row of its key in another table. */
+function sideBySide(source: RowSource, to: string): string {
+  const key = source.table.orderBy.join(', ');
+  const there = `SELECT ${key}, revision AS have, 1 AS present FROM ${source.database}.${to} FINAL WHERE toDate(event_ts) = {day:Date}`;
+  return `FROM (${mappedRows(source)}) AS rows_of_old LEFT JOIN (${there}) AS rows_of_new USING (${key})`;
+}
+
 /**
- * Rows of a day that another table lacks: neither there byte by byte nor superseded by a higher revision; and how many keys it
- * has in all that day.
+ * Rows of a day that another table lacks, and how many keys it has in all that day. `isExact`: the table holds nothing but
+ * copied rows, so each must be there byte by byte; else one that somebody wrote since in the same revision counts as there.
  */
-export function missingQuery(source: RowSource, to: string): string {
+export function missingQuery(source: RowSource, to: string, isExact: boolean): string {
   const { database, table, ttlDays } = source;
-  const key = table.orderBy.join(', ');
   const mark = `cityHash64(toString(tuple(${table.columns.map(({ name }) => name).join(', ')})))`;
-  const there = `SELECT ${key}, revision AS have, ${mark} AS mark_there, 1 AS present FROM ${database}.${to} FINAL WHERE toDate(event_ts) = {day:Date}`;
-  return [
-    'SELECT countIf(present = 0 OR have < revision OR (have = revision AND mark != mark_there)) AS missing, count() AS rows,',
-    `(SELECT count() FROM ${database}.${to} FINAL WHERE toDate(event_ts) = {day:Date}${notExpired('event_ts', ttlDays)}) AS there`,
-    `FROM (SELECT ${key}, revision, ${mark} AS mark FROM (${mappedRows(source)})) AS rows_of_old`,
-    `LEFT JOIN (${there}) AS rows_of_new USING (${key})`,
-  ].join(' ');
+  const key = table.orderBy.join(', ');
+  const counted = `SELECT count() FROM ${database}.${to} FINAL WHERE toDate(event_ts) = {day:Date}${notExpired('event_ts', ttlDays)}`;
+  const rows = isExact
+    ? `FROM (SELECT ${key}, revision, ${mark} AS mark FROM (${mappedRows(source)})) AS rows_of_old LEFT JOIN (SELECT ${key}, revision AS have, ${mark} AS mark_there, 1 AS present FROM ${database}.${to} FINAL WHERE toDate(event_ts) = {day:Date}) AS rows_of_new USING (${key})`
+    : sideBySide(source, to);
+  const missing = isExact ? `${isBehind} OR (have = revision AND mark != mark_there)` : isBehind;
+  return `SELECT countIf(${missing}) AS missing, count() AS rows, (${counted}) AS there ${rows}`;
 }

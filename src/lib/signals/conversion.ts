@@ -11,6 +11,7 @@ import { z } from 'zod';
 import { refusedError } from '../service/errors.ts';
 import {
   type ConversionKind,
+  catchUpStatement,
   copyStatement,
   daysQuery,
   formerColumns,
@@ -136,7 +137,7 @@ export function conversionStatements(question: ConversionQuestion, conversion: C
           ...sync(shadow),
           exchange(database, table.name, layout),
         ]),
-    copy(shadow, table.name),
+    catchUpStatement(sourceOf(question, conversion, shadow), table.name),
     ...sync(table.name),
     dropShadow(database, shadow, layout),
   ];
@@ -246,7 +247,7 @@ async function carryOver(
     const [found] = await ask(
       client,
       z.object({ missing: z.coerce.number(), rows: z.coerce.number(), there: z.coerce.number() }),
-      missingQuery(source, way.to),
+      missingQuery(source, way.to, way.isExact),
       { day, run: runId },
     );
     return found ?? { missing: 0, rows: 0, there: 0 };
@@ -255,7 +256,8 @@ async function carryOver(
   let copied = 0;
   for (const { day } of days) {
     if ((await missingOf(day)).missing === 0) continue;
-    await client.command({ query: copyStatement(source, way.to), query_params: { day, run: runId } });
+    const query = way.isExact ? copyStatement(source, way.to) : catchUpStatement(source, way.to);
+    await client.command({ query, query_params: { day, run: runId } });
     copied += 1;
   }
   if (layout.cluster !== undefined && (copied > 0 || way.isExact)) {
