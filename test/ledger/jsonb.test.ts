@@ -156,6 +156,14 @@ describe('there is one way to JSON', () => {
     expect(offenders).toEqual([]);
   });
 
+  it('nobody else in the house makes a Jsonb, or sends a jsonb parameter past it', () => {
+    const others = files('src').filter((path) => !path.endsWith('lib/ledger/jsonb.ts'));
+    const made = others.filter((path) => /as (unknown as )?Jsonb\b/.test(readFileSync(path, 'utf8')));
+    expect(made).toEqual([]);
+    const sent = others.filter((path) => /::jsonb?\b/.test(readFileSync(path, 'utf8')));
+    expect(sent.filter((path) => !path.includes('lib/ledger/'))).toEqual([]);
+  });
+
   it('a raw object is no Jsonb', () => {
     // @ts-expect-error the compiler refuses a raw object
     const refused: Jsonb = { a: 1 };

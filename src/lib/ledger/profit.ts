@@ -48,7 +48,7 @@ export function profitOver(fills: Iterable<StrategyFill>, fromMs: number, toMs: 
   const zero = new Decimal(0);
   for (const fill of fills) {
     if (fill.atMs >= toMs) continue;
-    const key = JSON.stringify([fill.strategy, fill.symbol]);
+    const key = `${fill.strategy ?? ''}\u001f${fill.symbol}`;
     const book = books.get(key) ?? {
       strategy: fill.strategy, symbol: fill.symbol, fills: 0, bought: zero, sold: zero, realized: zero, quantity: zero,
       averageEntryPrice: undefined, cost: zero,
