@@ -69,10 +69,13 @@ export function taskOwner(
   return log.kind === 'kafka' ? `${clientId}-${runId}-${partition}` : `ta-${partition}`;
 }
 
-/** Records read at once, and records of one input that may wait for the others. */
-const POLL_RECORDS = 5_000;
-const PAUSE_ABOVE = 20_000;
-const RESUME_BELOW = 5_000;
+/**
+ * Records read at once, and records of one input that may wait for the others: enough to keep the merge going between two reads,
+ * and little enough that nine full queues are some ten megabytes.
+ */
+const POLL_RECORDS = 2_000;
+const PAUSE_ABOVE = 4_000;
+const RESUME_BELOW = 1_000;
 /** Machine ms between two snapshots of one symbol, and between commits that carry positions only. */
 const SNAPSHOT_MS = 1_000;
 const QUIET_COMMIT_MS = 1_000;
