@@ -1,8 +1,8 @@
 /**
  * The acceptance list of the specification (trading 13.1), point by point. What other files already show is named with file
  * and test, and looked up there, so that a renamed or removed test is noticed; the rest is here and in
- * acceptance.system.test.ts. Points 8 (hostile answers of a reviewer) and 14 (states of Knative) have no part of the program
- * yet that they could be asked of.
+ * acceptance.system.test.ts. Point 8 is shown for the place of the reviewer, which takes a word and no order; there is no
+ * reviewer yet. Point 14 (states of Knative) has no part of the program yet that it could be asked of.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -22,6 +22,9 @@ const elsewhere: readonly (readonly [point: string, file: string, test: string])
   ['4 losses', 'orders/submit.system.test.ts', '%s is unknown, and refused as unconfirmed only after'],
   ['7 fuzz of toJsonb', 'ledger/jsonb.test.ts', 'either throws json_not_storable or gives JSON'],
   ['7 every JSON column', 'ledger/ledger.system.test.ts', 'stores whatever toJsonb accepts in every JSON column'],
+  ['8 a reviewer never enlarges', 'review/reviewer.test.ts', 'never makes a decision larger'],
+  ['8 a reviewer never bypasses', 'risk/paths.test.ts', 'a reviewer that makes an order'],
+  ['9 the clock of the broker away', 'trading/session.test.ts', "goes by the broker's calendar when its clock is away"],
   ['9 daylight saving', 'market/calendar.test.ts', 'the next bells skip weekends and follow daylight saving'],
   ['9 half days', 'market/calendar.test.ts', 'half days close at 13:00'],
   ['9 holidays', 'market/calendar.test.ts', 'unscheduled closures, moved holidays'],
@@ -29,10 +32,12 @@ const elsewhere: readonly (readonly [point: string, file: string, test: string])
   ['10 the position of it', 'orders/simulator.system.test.ts', 'follows fills, partial fills and cancels'],
   ['11 emergency stop and restart', 'trading/cycle.test.ts', 'latches an emergency stop after the daily loss'],
   ['11 kept in Postgres', 'trading/acceptance.system.test.ts', '(11) an emergency stop survives'],
+  ['11 closes what is held', 'trading/guard.test.ts', 'closes what a restart finds still held'],
   ['12 garbage', 'strategy/catalog.test.ts', 'lists every mistake of a file at once'],
   ['12 empty', 'strategy/reload.test.ts', 'refuses in sync mode an empty file'],
   ['12 kept through garbage', 'strategy/reload.test.ts', 'keeps the last good catalog through a broken file'],
   ['13 hosts and modes', 'alpaca-trading/meaning.test.ts', 'the broker address'],
+  ['13 the pinned account', 'runbook/arm-live.system.test.ts', 'does not start without %s'],
   ['13 at boot', 'trading/acceptance.system.test.ts', '(13) paper keys with the live host'],
   ['15 bars and signals', 'ta/engine.system.test.ts', 'gives the same records per key when it is killed'],
 ];
