@@ -44,6 +44,11 @@ export const nouns: Record<string, Noun> = {
         'Why the provider refuses ws, or readiness stays at 503; names one case',
         () => import('./ws-diagnose-406.ts'),
       ),
+      gaps: verb('Recorded gaps by channel and symbol, and what became of them', () => import('./ws-gaps.ts')),
+      backfill: verb(
+        'What REST knows and the topics lack, into the repair topic; shows its plan first',
+        () => import('./ws-backfill.ts'),
+      ),
     },
   },
   ta: {

@@ -1,12 +1,11 @@
-/** `torghut ws status`: the checks S2 to S6 of a running ws; read-only, the exit code names what is wrong. */
+/** `torghut ws status`: the checks S1 to S7 of a running ws; read-only, the exit code names what is wrong. */
 import { type Command, InvalidArgumentError } from 'commander';
 import { type WaitOptions, watchStatus } from '../daemons/ws/status-command.ts';
 import { resolveRunHome } from '../lib/service/home.ts';
 import { parseOutputFormat, print, renderObject, renderRows } from '../lib/ui/output.ts';
+import { clusterOf, type PlaceOptions, placeOptions } from './ws-place.ts';
 
-interface Options {
-  home?: string;
-  url?: string;
+interface Options extends PlaceOptions {
   wait: boolean;
   timeout: number;
   output: string;
@@ -19,9 +18,7 @@ function parseSeconds(text: string): number {
 }
 
 export function configure(command: Command): void {
-  command
-    .option('--home <dir>', 'home of the run (default: the newest)')
-    .option('--url <url>', 'address of the health endpoint, when ws is not one of this home')
+  placeOptions(command)
     .option('--wait', 'wait until ws is healthy, at most --timeout', false)
     .option('--timeout <seconds>', 'with --wait: machine seconds to wait', parseSeconds, 120)
     .option('-o, --output <format>', 'table, json or yaml', 'table')
@@ -30,11 +27,13 @@ export function configure(command: Command): void {
       '\nExit codes: 0 healthy, 10 connection limit, 11 authentication, 12 entitlement or symbol limit, 13 Kafka refuses,\n' +
         '14 Kafka cannot be reached, 15 the log takes nothing, 16 silence, 17 no symbols, 18 a restart is due, 20 undetermined,\n' +
         '2 no ws answers.\n' +
-        '\nExamples:\n  torghut ws status\n  torghut ws status --url http://127.0.0.1:8080 --wait -o json',
+        '\nExamples:\n  torghut ws status\n  torghut ws status --url http://127.0.0.1:8080 --wait -o json\n' +
+        '  torghut ws status --cluster --context production',
     )
     .action(async (options: Options) => {
       const format = parseOutputFormat(options.output);
       const asked: WaitOptions = {
+        ...clusterOf(options),
         home: resolveRunHome(options.home),
         url: options.url,
         env: process.env,

@@ -3,6 +3,8 @@ import { afterEach, expect, test } from 'vitest';
 import { askWs } from '../../src/daemons/ws/status-client.ts';
 import { watchStatus } from '../../src/daemons/ws/status-command.ts';
 import { reportStatus } from '../../src/daemons/ws/status-report.ts';
+import { openKubectl } from '../../src/lib/cluster/kubectl.ts';
+import { deploymentOf, KubeApi, runningPod, SECRET_VALUE, secretOf } from '../cluster/api-server.ts';
 import { Rig } from './rig.ts';
 
 const startNs = BigInt(Date.parse('2026-03-10T13:29:30Z')) * 1_000_000n;
@@ -29,7 +31,7 @@ test('waits for health, shows the newest records with their age; then names the 
 
   await rig.untilMarket(startNs + 160_000_000_000n);
   const inSession = await watchStatus({ home: rig.home, env: {}, waitMs: 0 });
-  expect(inSession.checks.map(({ check }) => check)).toEqual(['S2', 'S3', 'S4', 'S5', 'S6']);
+  expect(inSession.checks.map(({ check }) => check)).toEqual(['S2', 'S3', 'S4', 'S5', 'S6', 'S7']);
   expect(inSession).toMatchObject({ healthy: true, exit_code: 0 });
   const newest = new Map(inSession.topics?.map((item) => [item.topic, item]));
   for (const topic of topics) expect(newest.has(topic)).toBe(true);
@@ -40,7 +42,7 @@ test('waits for health, shows the newest records with their age; then names the 
   const { url } = await askWs({ home: rig.home });
   const remote = await watchStatus({ home: `${rig.home}-other`, url, env: {}, waitMs: 0 });
   expect(remote.topics).toBeNull();
-  expect(remote.checks.at(-1)).toMatchObject({ check: 'S6', result: 'skipped' });
+  expect(remote.checks.at(-2)).toMatchObject({ check: 'S6', result: 'skipped' });
 
   await rig.fault({ name: 'connection_406', count: 1 });
   await rig.fault({ name: 'drop_mid_frame', count: 1 });
@@ -87,4 +89,46 @@ test('each error class has its exit code, and the rest is undetermined', async (
   const stream = { ...facts.readiness.alpaca_market_data_ws };
   stream.missing_subscription_symbols_by_channel = { quotes: ['AMD'] };
   expect(codeOf({ degraded: true, alpaca_market_data_ws: stream })).toBe(12);
+}, 60_000);
+
+test('a cluster adds replicas, pods and secrets; what is wrong there has its exit code', async () => {
+  const api = new KubeApi();
+  await api.start();
+  try {
+    await start();
+    rig.startWs();
+    await rig.until('ready', ({ state, gaps }) => state === 'ready' && gaps.open === 0);
+    api.objects = [
+      deploymentOf('torghut-ws', 'torghut', ['ws']),
+      runningPod('torghut-ws', 'torghut', 'torghut-ws-1'),
+      secretOf('torghut-alpaca', 'torghut'),
+      secretOf('torghut-ws', 'torghut'),
+    ];
+    api.endpoints.set('torghut-ws-1', (await askWs({ home: rig.home })).url);
+    const kubectl = openKubectl({ namespace: 'torghut', env: { ...process.env, ...api.env } });
+    const ask = () => watchStatus({ home: `${rig.home}-other`, env: {}, waitMs: 0, kubectl });
+    const well = await ask();
+    expect(well.checks.map(({ check }) => check)).toEqual(['S1', 'S2', 'S3', 'S4', 'S5', 'S6', 'S7']);
+    expect(well).toMatchObject({ healthy: true, exit_code: 0 });
+    expect(JSON.stringify(well)).not.toContain(SECRET_VALUE);
+
+    const pod = api.find('Pod', 'torghut-ws-1')?.status as { containerStatuses: Record<string, unknown>[] };
+    const finishedAt = new Date(Date.now() - 60_000).toISOString();
+    Object.assign(pod.containerStatuses[0] as object, {
+      lastState: { terminated: { reason: 'OOMKilled', finishedAt } },
+    });
+    expect(await ask()).toMatchObject({ healthy: false, exit_code: 18 });
+    api.objects.push(runningPod('torghut-ws', 'torghut', 'torghut-ws-2'));
+    expect(await ask()).toMatchObject({ healthy: false, exit_code: 10 });
+    api.objects = api.objects.filter(
+      ({ kind, metadata }) =>
+        metadata.name !== 'torghut-ws-2' && !(kind === 'Secret' && metadata.name === 'torghut-ws'),
+    );
+    Object.assign(pod.containerStatuses[0] as object, { lastState: {} });
+    const missing = await ask();
+    expect(missing).toMatchObject({ healthy: false, exit_code: 13 });
+    expect(missing.checks.at(-1)?.detail).toContain('torghut-ws is missing');
+  } finally {
+    await api.close();
+  }
 }, 60_000);

@@ -1,11 +1,12 @@
 /**
- * The checks of `torghut ws status` (spec ingest 6.1, S2 to S6) from what a ws tells and what its topics hold; pure but for the
+ * The checks of `torghut ws status` (spec ingest 6.1, S1 to S7) from what a ws tells and what its topics hold; pure but for the
  * reading of the topics. The exit code names the one thing that is wrong.
  */
 import type { EventLog } from '../../lib/log/port.ts';
 import { parseTimestampNs } from '../../lib/market/time.ts';
 import { NS_PER_MS } from '../../lib/service/clock.ts';
 import { STALE_MS } from './channel-freshness.ts';
+import type { ClusterVerdict } from './cluster-checks.ts';
 import type { WsFacts } from './status-client.ts';
 import { readLast } from './tail.ts';
 
@@ -124,6 +125,7 @@ export function reportStatus(
   facts: WsFacts,
   topics: NewestRecord[] | undefined,
   topicNames: readonly string[],
+  cluster?: { pods: ClusterVerdict; secrets: ClusterVerdict },
 ): WsReport {
   const { readiness, status, metrics } = facts;
   const channels = readiness.market_data_channels;
@@ -131,6 +133,7 @@ export function reportStatus(
   const add = (check: string, what: string, result: StatusCheck['result'], detail: string) =>
     checks.push({ check, what, result, detail });
 
+  if (cluster) add('S1', 'deployment', cluster.pods.isWell ? 'ok' : 'problem', cluster.pods.detail);
   const closed = Object.entries(readiness.gates).filter(([, isOpen]) => !isOpen);
   const isAlive = facts.healthz === 200;
   add(
@@ -187,7 +190,7 @@ export function reportStatus(
     [
       `${produced.sum} records durable since the start, ${errors} send errors`,
       p50 === undefined ? 'no lag measured' : `lag p50 ≤ ${p50} ms, p99 ≤ ${p99} ms`,
-      `${status.reconnects} reconnects`,
+      `${status.reconnects} reconnects, ${status.connection.reconnects_10m} in ten minutes`,
       `gaps ${gaps.open} open, ${gaps.repaired} repaired, ${gaps.unrepaired} unrepaired`,
       `${status.queued} queued, ${status.spooled} waiting in lanes`,
     ].join('; '),
@@ -214,11 +217,33 @@ export function reportStatus(
     );
   }
 
+  const { identity } = status;
+  const isOpen = identity.kafka_security !== null && !identity.kafka_security.includes('SSL');
+  add(
+    'S7',
+    'identity',
+    cluster && !cluster.secrets.isWell ? 'problem' : isOpen ? 'warning' : 'ok',
+    [
+      cluster?.secrets.detail,
+      identity.log === 'embedded'
+        ? 'embedded log'
+        : `Kafka by ${identity.kafka_security}${isOpen ? ', which is not TLS' : ''}`,
+      `key ${identity.key_mark}`,
+      identity.version === null ? 'no version named' : `version ${identity.version}`,
+      identity.commit === null ? undefined : `commit ${identity.commit}`,
+    ]
+      .filter((text) => text !== undefined)
+      .join('; '),
+  );
+
   const exit = (): number => {
     const known = readiness.error_class === null ? undefined : exitCodes[readiness.error_class];
     if (!readiness.ready || !isAlive) return known ?? (isAlive ? UNDETERMINED : RESTART);
     if (missingText !== '') return exitCodes.alpaca_symbol_limit as number;
-    if (checks.some(({ result }) => result === 'problem')) return exitCodes.market_data_channel_starvation as number;
+    if (cluster && !cluster.pods.isWell) return cluster.pods.exitCode;
+    if (cluster && !cluster.secrets.isWell && cluster.secrets.exitCode !== 0) return cluster.secrets.exitCode;
+    if (checks.some(({ check, result }) => result === 'problem' && check !== 'S7'))
+      return exitCodes.market_data_channel_starvation as number;
     return 0;
   };
   const code = exit();
