@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Decimal } from 'decimal.js';
 import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createRequestBudget } from '../../src/lib/alpaca/trading-budget.ts';
@@ -11,6 +12,7 @@ import type { EventLog, LogWriter } from '../../src/lib/log/port.ts';
 import { topicSpec } from '../../src/lib/log/topics.ts';
 import { listOrders } from '../../src/lib/orders/broker-lists.ts';
 import { clientOrderIdOf } from '../../src/lib/orders/client-order-id.ts';
+import { createLogger } from '../../src/lib/service/logging.ts';
 import { sleep } from '../../src/lib/service/machine.ts';
 import { addStrategy, approvedOrder, decisionOf, sessionMs, testClock } from '../ledger/support/fixtures.ts';
 import { query, startTestPostgres, type TestPostgres } from '../ledger/support/postgres.ts';
@@ -270,6 +272,87 @@ describe('trade updates from the log', () => {
       await query(dsn, `select 1 from reconcile_findings where kind = 'foreign_order' and subject = 'f1'`),
     ).toHaveLength(1);
   });
+});
+
+it('a topic that is not there yet is told once, not with every look', async () => {
+  await test.close();
+  const told: string[] = [];
+  const note = (fields: { code?: string }, message: string) => void told.push(`${message} ${fields.code}`);
+  const quiet = createLogger('desk-test', 'silent');
+  const absent = 'torghut.trade-updates.absent';
+  test = await openTestDesk({
+    dsn,
+    brokerUrl: broker.url,
+    clock,
+    feed: { eventLog: log, topic: absent, runId: 'run-1' },
+    reconcileMs: 3_600_000,
+    log: Object.assign(quiet, { warn: note, info: (text: unknown) => void told.push(String(text)) }),
+  });
+  const looks = () => describes.length;
+  const describes: string[] = [];
+  const describeTopics = log.describeTopics.bind(log);
+  Object.assign(log, {
+    describeTopics: (names: readonly string[]) => {
+      describes.push(...names);
+      return describeTopics(names);
+    },
+  });
+  // The feed asks about four times a second: five looks, one line.
+  await runUntil(() => Promise.resolve(looks() >= 5));
+  expect(told.filter((line) => line.startsWith('reading trade updates'))).toEqual([
+    'reading trade updates failed topic_unknown',
+  ]);
+});
+
+it('costs are measured against the price of the decision, and churn against what the strategy held', async () => {
+  const buy = await submit();
+  broker.fill(buy.order.id, 10, '185.30');
+  await test.desk.reconcile();
+  clock.set(sessionMs + 60_000);
+  const sellDecision = decisionOf(strategyId, {
+    action: 'sell',
+    intent: 'exit',
+    quantity: new Decimal(4),
+    price: new Decimal('186'),
+  });
+  const sell = await approvedOrder(test.ledger, test.leadership, sellDecision, clock.nowMs());
+  expect((await test.desk.submit(sell)).kind).toBe('submitted');
+  const order = broker.order(clientOrderIdOf(sellDecision.hash)) as { id: string };
+  const unfilled = await submit('AAPL');
+  await test.desk.reconcile();
+  broker.fill(order.id, 4, '185.50');
+  await test.desk.reconcile();
+  const rows = await query<Record<string, string | null>>(
+    dsn,
+    `select side, symbol, slippage_bps::float, shortfall_notional::float, churn_qty::float, churn_ratio::float, signed_qty::float
+     from execution_tca_metrics order by symbol desc, side`,
+  );
+  expect(rows).toEqual([
+    // Paid five cents more than was meant: 0.05 / 185.25, on ten shares.
+    {
+      side: 'buy',
+      symbol: 'IBM',
+      slippage_bps: expect.closeTo((0.05 / 185.25) * 10_000, 5),
+      shortfall_notional: expect.closeTo(0.5, 8),
+      churn_qty: 0,
+      churn_ratio: 0,
+      signed_qty: 10,
+    },
+    // Got fifty cents less, on four of the ten that the strategy held: all of it is churn.
+    {
+      side: 'sell',
+      symbol: 'IBM',
+      slippage_bps: expect.closeTo((0.5 / 186) * 10_000, 5),
+      shortfall_notional: expect.closeTo(2, 8),
+      churn_qty: 4,
+      churn_ratio: 1,
+      signed_qty: -4,
+    },
+    ...rows.filter(({ symbol }) => symbol === 'AAPL'),
+  ]);
+  // Without a fill there is nothing to measure.
+  expect(unfilled.outcome.kind).toBe('submitted');
+  for (const row of rows.filter(({ symbol }) => symbol === 'AAPL')) expect(row.slippage_bps).toBeNull();
 });
 
 describe('reconcile', () => {

@@ -9,7 +9,7 @@ import { createOrderDesk } from '../../../src/lib/orders/desk.ts';
 import type { FeedOptions } from '../../../src/lib/orders/feed.ts';
 import { createOrderFirewall, type OrderFirewall } from '../../../src/lib/orders/firewall.ts';
 import type { Clock } from '../../../src/lib/service/clock.ts';
-import { createLogger } from '../../../src/lib/service/logging.ts';
+import { createLogger, type Logger } from '../../../src/lib/service/logging.ts';
 
 export interface TestDesk {
   ledger: OrderLedger;
@@ -29,6 +29,7 @@ export interface TestDeskOptions {
   submitLookupMs?: number;
   postTimeoutMs?: number;
   reconcileMs?: number;
+  log?: Logger;
 }
 
 export async function openTestDesk(options: TestDeskOptions): Promise<TestDesk> {
@@ -62,7 +63,7 @@ export async function openTestDesk(options: TestDeskOptions): Promise<TestDesk> 
     broker: openTradingReads(connection),
     firewall,
     clock: options.clock,
-    log: createLogger('desk-test', 'silent'),
+    log: options.log ?? createLogger('desk-test', 'silent'),
     settings: {
       accountLabel: 'paper',
       submitLookupMs: options.submitLookupMs ?? 800,
