@@ -4,8 +4,10 @@ import { armLive, makeConfirmationKey } from '../daemons/trade/arm-live.ts';
 import { actorName, openOperator } from '../daemons/trade/operator.ts';
 import { parseTimestampNs } from '../lib/market/time.ts';
 import { renderReport } from '../lib/runbook/report.ts';
+import { goLiveCheckIds } from '../lib/runbook/trade-arm.ts';
 import { usageError } from '../lib/service/errors.ts';
 import { resolveRunHome } from '../lib/service/home.ts';
+import { nearestName } from '../lib/service/nearest.ts';
 import { parseOutputFormat, print, renderObject } from '../lib/ui/output.ts';
 import { tell } from './trade-control.ts';
 
@@ -38,7 +40,7 @@ export function configure(command: Command): void {
     .option(
       '--attest <check>',
       'a condition that only you can know holds (may be repeated)',
-      (id, before: string[]) => [...before, id],
+      (id, before: string[]) => [...before, conditionOf(id)],
       [],
     )
     .option('--change-record <id>', 'number or address of the change record')
@@ -93,6 +95,17 @@ async function run(options: Options): Promise<void> {
   } finally {
     await operator.close();
   }
+}
+
+/** One of the conditions that nobody but a person can see. */
+function conditionOf(id: string): string {
+  if ((goLiveCheckIds as readonly string[]).includes(id)) return id;
+  throw usageError({
+    code: 'bad_option',
+    what: `--attest ${id} is no condition`,
+    why: `the nearest one is ${nearestName(id, goLiveCheckIds) ?? 'slo_met'}`,
+    next: `one of ${goLiveCheckIds.join(', ')}`,
+  });
 }
 
 function timeOf(text: string): number {
