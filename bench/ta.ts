@@ -1,11 +1,13 @@
 /**
  * How fast technical analysis is: trades per CPU-second from the bytes of envelopes to the bytes of bars and signals, on the
  * recorded day (trades and quotes merged by time), next to a loop that only reads and JSON.parses the same bytes; and bars to
- * signals alone. Needs TORGHUT_DATA. Every figure is CPU time of this process, the best of three rounds.
+ * signals alone. Needs TORGHUT_DATA. Every figure is CPU time of this process, the best of three rounds. In a round of their own:
+ * the largest state of a symbol at any second of the day, and where the time goes, by a sampling profile.
  *
  *   TORGHUT_DATA=… node --expose-gc bench/ta.ts
  */
 import { readFileSync } from 'node:fs';
+import { Session } from 'node:inspector/promises';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { createEnvelopeWriter } from '../src/lib/market/envelope-text.ts';
@@ -72,10 +74,13 @@ const parseSeconds = best(() => {
   }
 });
 
-let outputs = { bars: 0, signals: 0, bytes: 0, largestState: 0 };
-const taSeconds = best(() => {
+const newOutputs = () => ({ bars: 0, signals: 0, bytes: 0 });
+let outputs = newOutputs();
+
+/** The day through the core. @param look called with the engine after every event */
+function computeDay(look?: (engine: TaEngine) => void): void {
   const engine = new TaEngine(settingsOf('default'));
-  outputs = { bars: 0, signals: 0, bytes: 0, largestState: 0 };
+  outputs = newOutputs();
   const emit = (output: TaOutput) => {
     if (output.kind === 'late') throw new Error('nothing of the recorded day is late');
     outputs[output.kind === 'bar' ? 'bars' : 'signals'] += 1;
@@ -86,11 +91,59 @@ const taSeconds = best(() => {
     const event = decodeRecord(value, () => value.toString('utf8'));
     if (typeof event === 'string' || event.kind === 'progress') throw new Error(`unexpected ${String(event)}`);
     engine.process(event, emit);
+    look?.(engine);
   }
-  for (const symbol of engine.symbols.keys()) {
-    outputs.largestState = Math.max(outputs.largestState, engine.snapshot(symbol)?.length ?? 0);
+}
+
+const taSeconds = best(() => computeDay());
+
+/** The largest snapshot of a symbol, looked at once a market second. */
+function largestState(): number {
+  let largest = 0;
+  let second = 0;
+  computeDay((engine) => {
+    const at = engine.newestEvent?.sec ?? 0;
+    if (at === second) return;
+    second = at;
+    for (const symbol of engine.symbols.keys()) largest = Math.max(largest, engine.snapshot(symbol)?.length ?? 0);
+  });
+  return largest;
+}
+
+/** What a file of the core does, for the profile. */
+const rooms: [RegExp, string][] = [
+  [/ta\/(scan|scan-values|envelope)\.ts$/, 'reading the bytes of envelopes'],
+  [/ta\/record\.ts$/, 'texts of bars and signals'],
+  [/ta\/(branch|log|sums)\.ts$/, 'indicators'],
+  [/ta\/(window|conditions|amendments|session|quotes)\.ts$/, 'trades and quotes into windows'],
+  [/ta\//, 'watermark, symbols, signals'],
+];
+
+/** Share of the samples by what the code does, of one round of the day. */
+async function profile(): Promise<Record<string, string>> {
+  const session = new Session();
+  session.connect();
+  await session.post('Profiler.enable');
+  await session.post('Profiler.setSamplingInterval', { interval: 250 });
+  await session.post('Profiler.start');
+  computeDay();
+  const { profile: taken } = await session.post('Profiler.stop');
+  session.disconnect();
+  const places = new Map(taken.nodes.map(({ id, callFrame }) => [id, callFrame]));
+  const spent = new Map<string, number>();
+  let all = 0;
+  for (const [i, id] of (taken.samples ?? []).entries()) {
+    const { url, functionName } = places.get(id) ?? { url: '', functionName: '' };
+    if (url.startsWith('node:inspector') || functionName === '(program)' || functionName === '(idle)') continue;
+    const room = rooms.find(([pattern]) => pattern.test(url))?.[1];
+    const name = room ?? (functionName === '(garbage collector)' ? 'garbage collection' : 'the loop of the bench');
+    const micros = taken.timeDeltas?.[i] ?? 0;
+    spent.set(name, (spent.get(name) ?? 0) + micros);
+    all += micros;
   }
-});
+  const sorted = [...spent].sort(([, a], [, b]) => b - a);
+  return Object.fromEntries(sorted.map(([name, micros]) => [name, `${((100 * micros) / all).toFixed(1)} %`]));
+}
 
 const BARS = 1_000_000;
 const branchSeconds = best(() => {
@@ -113,6 +166,8 @@ process.stdout.write(
       parse_loop: { cpu_seconds: parseSeconds, trades_per_cpu_second: round(input.trades / parseSeconds) },
       ta: { cpu_seconds: taSeconds, trades_per_cpu_second: round(input.trades / taSeconds), ratio_to_parse_loop: parseSeconds / taSeconds },
       bars_to_signals_per_cpu_second: round(BARS / branchSeconds),
+      largest_state_of_a_symbol_bytes: largestState(),
+      profile_of_ta: await profile(),
       checksum,
     },
     null,

@@ -14,7 +14,7 @@ const ZERO = 48;
 const BACKSLASH = 92;
 const CLOSE = 125;
 
-const letters = Array.from({ length: 128 }, (_, code) => String.fromCharCode(code));
+export const letters = Array.from({ length: 128 }, (_, code) => String.fromCharCode(code));
 
 /** The bytes that records lie in. */
 export const source: { bytes: Uint8Array; view: DataView } = {
@@ -46,9 +46,16 @@ export function literalOf(text: string): Literal {
   return { length: text.length, words };
 }
 
+/** The text at [from, to), all of it ASCII. */
+export function asciiAt(bytes: Uint8Array, from: number, to: number): string {
+  let text = '';
+  for (let i = from; i < to; i++) text += letters[bytes[i] as number];
+  return text;
+}
+
 /** What stands at [from, to) of the source, as a literal. */
 export function learnLiteral(bytes: Uint8Array, from: number, to: number): Literal {
-  return literalOf(Array.from(bytes.subarray(from, to), (byte) => letters[byte] as string).join(''));
+  return literalOf(asciiAt(bytes, from, to));
 }
 
 /** Behind the literal when it stands at `at`, else -1. */
@@ -95,76 +102,6 @@ export function stampEnd(bytes: Uint8Array, view: DataView, from: number, end: n
   const found = stringEnd(bytes, from, end);
   if (found >= from + 16) for (let i = 0; i < 4; i++) stamp[i] = view.getInt32(from + i * 4, true);
   return found;
-}
-
-interface KnownText {
-  /** Its bytes as words: the first eight letters, and all of them. */
-  head: number;
-  next: number;
-  bytes: Uint8Array;
-  text: string;
-  /** The list that the text is; undefined when it is none. */
-  list: readonly string[] | undefined;
-}
-
-// Symbols, exchanges, tapes and condition lists come again and again: the same text is one string, the same list one array.
-const SLOTS = 4_096;
-/** Each text has two places, so that two that share one do not drive each other out at every record. */
-const known: (KnownText | undefined)[] = new Array(SLOTS).fill(undefined);
-
-/** Up to four bytes from `from` as one number, nought behind `to`. */
-function wordAt(bytes: Uint8Array, from: number, to: number): number {
-  const left = to - from;
-  if (left <= 0) return 0;
-  let word = bytes[from] as number;
-  if (left > 1) word |= (bytes[from + 1] as number) << 8;
-  if (left > 2) word |= (bytes[from + 2] as number) << 16;
-  if (left > 3) word |= (bytes[from + 3] as number) << 24;
-  return word;
-}
-
-function isRestKnown(found: Uint8Array, bytes: Uint8Array, from: number, length: number): boolean {
-  for (let i = 8; i < length; i++) if (found[i] !== bytes[from + i]) return false;
-  return true;
-}
-
-/** What is known of plain ASCII text at [from, to), `to` behind the first byte. */
-function knownAt(bytes: Uint8Array, from: number, to: number): KnownText {
-  const length = to - from;
-  const head = wordAt(bytes, from, to);
-  const next = wordAt(bytes, from + 4, to);
-  let hash = Math.imul(head, 0x9e3779b1) ^ Math.imul(next + length, 0x85ebca6b);
-  hash ^= hash >>> 15;
-  let place = hash & (SLOTS - 1);
-  for (let tries = 0; tries < 2; tries++) {
-    const found = known[place];
-    if (found === undefined) break;
-    const isSame = found.head === head && found.next === next && found.bytes.length === length;
-    if (isSame && (length <= 8 || isRestKnown(found.bytes, bytes, from, length))) return found;
-    if (tries === 0) place = (hash >>> 13) & (SLOTS - 1);
-  }
-  const fresh = knownText(bytes, from, to, head, next);
-  known[place] = fresh;
-  return fresh;
-}
-
-function knownText(bytes: Uint8Array, from: number, to: number, head: number, next: number): KnownText {
-  let text = '';
-  for (let i = from; i < to; i++) text += letters[bytes[i] as number];
-  const isList = /^\[("[^"]*"(,"[^"]*")*)?\]$/.test(text);
-  const list = isList ? (JSON.parse(text) as string[]) : undefined;
-  return { head, next, bytes: bytes.slice(from, to), text, list };
-}
-
-/** Plain ASCII text. */
-export function textAt(bytes: Uint8Array, from: number, to: number): string {
-  if (to - from === 1) return letters[bytes[from] as number] as string;
-  return to === from ? '' : knownAt(bytes, from, to).text;
-}
-
-/** A JSON list of strings, of plain ASCII; undefined for anything else. */
-export function listAt(bytes: Uint8Array, from: number, to: number): readonly string[] | undefined {
-  return knownAt(bytes, from, to).list;
 }
 
 const powers = Float64Array.from({ length: 16 }, (_, i) => Number(`1e${i}`));
@@ -246,6 +183,35 @@ export function wholeAt(bytes: Uint8Array, from: number): number {
   return whole <= Number.MAX_SAFE_INTEGER && (bytes[i] === COMMA || bytes[i] === CLOSE) ? i : -1;
 }
 
+// Sequence numbers grow by ones: the first eight digits of the last one, as words and as a number.
+const lastSeq = { first: 0, second: 0, high: -1 };
+
+/** As `wholeAt`, for sequence numbers, whose first eight digits seldom change. */
+export function seqAt(bytes: Uint8Array, view: DataView, from: number, end: number): number {
+  if (from < 0 || from + 18 > end) return wholeAt(bytes, from);
+  const isSame = view.getInt32(from, true) === lastSeq.first && view.getInt32(from + 4, true) === lastSeq.second;
+  if (!isSame || lastSeq.high < 0) {
+    const behind = wholeAt(bytes, from);
+    if (behind - from === 16) {
+      lastSeq.first = view.getInt32(from, true);
+      lastSeq.second = view.getInt32(from + 4, true);
+      lastSeq.high = Math.floor((read[0] as number) / 1e8);
+    }
+    return behind;
+  }
+  let low = 0;
+  for (let i = from + 8; i < from + 16; i++) {
+    const digit = (bytes[i] as number) - ZERO;
+    if (digit >>> 0 > 9) return wholeAt(bytes, from);
+    low = (Math.imul(low, 10) + digit) | 0;
+  }
+  const whole = lastSeq.high * 1e8 + low;
+  const behind = bytes[from + 16];
+  if ((behind !== COMMA && behind !== CLOSE) || whole > Number.MAX_SAFE_INTEGER) return wholeAt(bytes, from);
+  read[0] = whole;
+  return from + 16;
+}
+
 // Neighbouring events share their minute: `YYYY-MM-DDTHH:MM:` of the last one, as words and one byte.
 const minute = { known: false, words: new Int32Array(4), last: 0, sec: 0 };
 
@@ -260,7 +226,7 @@ export function instantAt(bytes: Uint8Array, view: DataView, from: number, to: n
     view.getInt32(from + 4, true) === words[1] &&
     view.getInt32(from, true) === words[0];
   if (!isSame || bytes[from + 16] !== minute.last || !minute.known) {
-    if (!parseInstant(textAt(bytes, from, to), into)) return false;
+    if (!parseInstant(asciiAt(bytes, from, to), into)) return false;
     minute.sec = into.sec - (((bytes[from + 17] as number) - ZERO) * 10 + ((bytes[from + 18] as number) - ZERO));
     for (let i = 0; i < 4; i++) words[i] = view.getInt32(from + i * 4, true);
     minute.last = bytes[from + 16] as number;

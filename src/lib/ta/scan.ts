@@ -6,22 +6,22 @@
  * The members behind the payload are not read: no output depends on them.
  */
 import { type Decoded, decodeEnvelope, quoteOf, tradeOf } from './envelope.ts';
+import { listAt, openingOf, symbolAt, textAt } from './scan-texts.ts';
 import {
   expect,
   instantAt,
   isSameText,
   type Literal,
   learnLiteral,
-  listAt,
   literalOf,
   newStamp,
   numberAt,
   openSource,
   read,
+  seqAt,
   source,
   stampEnd,
   stringEnd,
-  textAt,
   wholeAt,
 } from './scan-values.ts';
 import type { Instant } from './time.ts';
@@ -175,10 +175,12 @@ export function scanEnvelope(record: Uint8Array): Decoded | undefined {
     isTrade = isTradeMiddle;
   }
   const symbolTo = stringEnd(bytes, symbolFrom, end);
-  const seqTo = wholeAt(bytes, expect(view, symbolTo, SEQ, end));
+  const seqTo = seqAt(bytes, view, expect(view, symbolTo, SEQ, end), end);
   if (seqTo < 0 || symbolTo === symbolFrom) return undefined;
   const seq = read[0] as number;
-  const members = expect(view, seqTo, PAYLOAD, end);
+  const known = symbolAt(bytes, symbolFrom, symbolTo);
+  let members = expect(view, seqTo, openingOf(known, isTrade), end);
+  if (members < 0) members = expect(view, seqTo, PAYLOAD, end);
   if (members < 0) return undefined;
   texts.exchange = '';
   texts.tape = '';
@@ -188,7 +190,7 @@ export function scanEnvelope(record: Uint8Array): Decoded | undefined {
   const needed = isTrade ? TRADE_FIELDS : QUOTE_FIELDS;
   if (seen < 0 || (seen & needed) !== needed || expect(view, read[0] as number, ACCOUNT, end) < 0) return undefined;
   if (!instantAt(bytes, view, tsFrom, tsTo, at)) return undefined;
-  const symbol = textAt(bytes, symbolFrom, symbolTo);
+  const symbol = known.text;
   if (!isTrade) {
     return quoteOf(symbol, at, seq, numbers[BP], numbers[BS], numbers[AP], numbers[AS]);
   }
