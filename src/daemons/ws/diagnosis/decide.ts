@@ -6,7 +6,8 @@
 import type { CredentialReport } from '../../../lib/alpaca/credential-test.ts';
 import type { PodFacts } from '../../../lib/cluster/ws-deployment.ts';
 import { ZOMBIE_MS } from '../stream-health.ts';
-import type { CaseId } from './cases.ts';
+import { type CaseId, cases } from './cases.ts';
+import { credentialEvidence, judgeCredentials } from './credential-step.ts';
 import { type DiagnosisFacts, type LastError, lastErrorOf } from './facts.ts';
 
 export interface Evidence extends Record<string, unknown> {
@@ -45,7 +46,11 @@ export function decide(facts: DiagnosisFacts): Decision {
     exitCode: number,
     finding: string,
     certainty: Decision['certainty'] = 'certain',
-  ): Decision => ({ case: id, certainty, finding, exitCode, evidence });
+  ): Decision => {
+    if (id !== null && !cases[id].exitCodes.includes(exitCode))
+      throw new Error(`case ${id} has no exit code ${exitCode}`);
+    return { case: id, certainty, finding, exitCode, evidence };
+  };
 
   const error = lastErrorOf(facts);
   const notice = ws?.status.connection.notice ?? null;
@@ -198,39 +203,12 @@ export function decide(facts: DiagnosisFacts): Decision {
       return name('D', 11, 'the provider refuses the keys; ws could not test them further', 'likely');
     }
     noteReport(report);
-    const asked = [report.account, report.bars].filter((answer) => answer !== null);
-    const refused = asked.filter(({ outcome }) => outcome === 'refused').length;
-    if (refused === asked.length) return name('D', 11, 'the keys are refused everywhere');
-    if (asked.every(({ outcome }) => outcome === 'unreachable'))
-      return name('J', 18, 'the provider cannot be reached at all');
-    if (refused > 0) {
-      const where = report.account?.outcome === 'refused' ? 'trading address' : 'market-data address';
-      return name('E', 11, `the keys are good, but not for the ${where}: another environment`);
-    }
-    if (report.probe?.outcome === 'ok') {
-      return name('E', 11, 'the keys are good for REST and for the test stream, not for this feed or address');
-    }
-    return name(
-      'E',
-      11,
-      'REST takes the keys and the stream does not: address or feed of the stream belong to another environment',
-      report.probe === null ? 'likely' : 'certain',
-    );
+    const judged = judgeCredentials(report);
+    return name(judged.case, judged.case === 'D' || judged.case === 'E' ? 11 : 18, judged.finding, judged.certainty);
   }
 
   function noteReport(report: CredentialReport): void {
-    for (const [what, answer] of [
-      ['account (trading REST)', report.account],
-      ['one bar (market-data REST)', report.bars],
-      ['authentication on the test stream', report.probe],
-    ] as const) {
-      if (answer === null)
-        note(6, what, what.startsWith('auth') ? 'not made (--probe)' : 'no address is set', 'unknown');
-      else {
-        const code = answer.code === null ? '' : `, code ${answer.code}`;
-        note(6, what, `${answer.outcome}${code}`, answer.outcome === 'ok' ? 'ok' : 'problem');
-      }
-    }
+    for (const { what, found, verdict } of credentialEvidence(report)) note(6, what, found, verdict);
   }
 
   /** Step 7: what the plan grants. */
@@ -347,8 +325,7 @@ export function decide(facts: DiagnosisFacts): Decision {
     const report = facts.credentials;
     if (report && isStreamDown) {
       noteReport(report);
-      const asked = [report.account, report.bars].filter((answer) => answer !== null);
-      if (asked.every(({ outcome }) => outcome === 'unreachable')) {
+      if (judgeCredentials(report).case === 'J') {
         return name('J', 18, 'the provider cannot be reached: name resolution or egress');
       }
     }
