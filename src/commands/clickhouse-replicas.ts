@@ -89,6 +89,7 @@ async function restore(
       'table',
     )}\n`,
   );
+  if (options.dryRun) process.stderr.write(`run it: torghut clickhouse replicas --restore --confirm ${plan.id}\n`);
   const consent = { ...options, what, planId: plan.id, isDestructive: true };
   if (!(await askConsent(consent))) {
     if (format !== 'table') print(renderObject({ ...plan, done: false }, format));

@@ -113,6 +113,15 @@ test('one verdict: n/a is not ok, silence is unknown, and a finding is a problem
   expect(status([node('a', table()), silent])).toEqual(['problem', 10]);
 });
 
+test('the next step is that of the first cause, and a refusal is said instead of a restore', () => {
+  const next = (...nodes: NodeState[]) => reportReplicas({ nodes, keepers: [alive] }).next;
+  const lost = table({ is_readonly: true, metadata: 'table_missing' });
+  expect(next(node('a', table()))).toBeNull();
+  expect(next(node('a', lost))).toContain('--restore');
+  expect(next(node('a', lost), silent)).toBe('bring the server back');
+  expect(next(node('a', lost), node('b', table()))).toContain('another keeper');
+});
+
 test('addresses of keepers are host and port', () => {
   expect(parseKeeperAddresses('a:2181, b.c:9181')).toEqual(['a:2181', 'b.c:9181']);
   expect(parseKeeperAddresses('')).toEqual([]);

@@ -29,6 +29,8 @@ export interface ReplicasReport {
   status: 'ok' | 'problem' | 'unknown' | 'n/a';
   /** Names of what is wrong, each once. */
   diagnosis: Diagnosis[];
+  /** What to do about the first of them. */
+  next: string | null;
   servers: number;
   keepers: KeeperState[];
   replicas: ReplicaRow[];
@@ -74,12 +76,34 @@ export function reportReplicas({ nodes, keepers }: ReplicaFacts): ReplicasReport
   return {
     status: isEmpty ? 'n/a' : !isAnswered ? 'unknown' : findings.length > 0 ? 'problem' : 'ok',
     diagnosis: [...new Set(findings.map(({ diagnosis }) => diagnosis))],
+    next: nextOf(findings),
     servers: nodes.length,
     keepers,
     replicas,
     findings,
     checks: isEmpty ? [] : checksOf(nodes, keepers, findings),
   };
+}
+
+const restoreNext = 'torghut clickhouse replicas --restore --dry-run';
+
+/** In the order of causes: what has to be done before anything else. */
+const nextBy: readonly (readonly [Diagnosis, string])[] = [
+  ['keeper_unreachable', 'bring the keeper back; the servers reconnect by themselves within two minutes'],
+  ['replica_unreachable', 'bring the server back'],
+  ['metadata_lost', restoreNext],
+  ['replica_metadata_lost', restoreNext],
+  ['session_expired', `wait two minutes; then ${restoreNext}`],
+  ['read_only', restoreNext],
+  ['lost_parts', 'compare the days with `torghut clickhouse coverage`; a replay brings back what is lost'],
+  ['lagging', 'look for the cause: disk, merges, fetch errors, network'],
+];
+
+function nextOf(findings: readonly Finding[]): string | null {
+  const refused = findings.find((finding) => finding.refused !== null)?.refused;
+  const first = nextBy.find(([name]) => findings.some(({ diagnosis }) => diagnosis === name));
+  if (!first) return null;
+  return refused && first[1].endsWith(restoreNext) ? `nothing is restored: ${refused}` : first[1];
 }
 
 export function exitCodeOf({ status }: ReplicasReport): number {
@@ -92,12 +116,21 @@ function checksOf(nodes: readonly NodeState[], keepers: readonly KeeperState[], 
     const found = findings.filter(({ diagnosis }) => names.includes(diagnosis));
     return found.map(({ replica, table, why }) => `${table ? `${table} on ` : ''}${replica}: ${why}`);
   };
-  const check = (id: (typeof replicaCheckIds)[number], signal: string, problems: string[], good: string): Check => ({
+  const check = (
+    id: (typeof replicaCheckIds)[number],
+    signal: string,
+    problems: string[],
+    good: string,
+    unknown = false,
+  ): Check => ({
     id,
     signal,
-    value: problems.join('; ') || good,
-    verdict: problems.length > 0 ? 'problem' : 'ok',
+    value: problems.join('; ') || (unknown ? 'cannot be told now' : good),
+    verdict: problems.length > 0 ? 'problem' : unknown ? 'unknown' : 'ok',
   });
+  const tables = nodes.flatMap((node) => node.tables);
+  // What only the keeper knows is not well because nobody could ask it.
+  const isBlind = tables.some(({ metadata }) => metadata === 'unknown');
   const answering = nodes.filter(({ error }) => error === null);
   const isAway = isKeeperAway(nodes, keepers);
   const alive = keepers.filter(({ answer }) => answer === 'ok' || answer === 'refused');
@@ -126,6 +159,7 @@ function checksOf(nodes: readonly NodeState[], keepers: readonly KeeperState[], 
       'the keeper has every table and replica',
       named('metadata_lost', 'replica_metadata_lost'),
       'all are there',
+      isBlind,
     ),
     check(
       'writable',
@@ -133,12 +167,13 @@ function checksOf(nodes: readonly NodeState[], keepers: readonly KeeperState[], 
       [...named('read_only'), ...readOnlyOthers(nodes, findings)],
       'all take inserts',
     ),
-    check('parts', 'no part is lost on all replicas', named('lost_parts'), 'none'),
+    check('parts', 'no part is lost on all replicas', named('lost_parts'), 'none', isBlind),
     check(
       'lag',
       `at most ${lagLimits.delaySeconds} s behind, ${lagLimits.queue} entries and ${lagLimits.inserts} inserts waiting`,
       named('lagging'),
       'none behind',
+      isBlind,
     ),
   ];
 }
