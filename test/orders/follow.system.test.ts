@@ -292,7 +292,7 @@ it('a topic that is not there yet is told once, not with every look', async () =
   const describes: string[] = [];
   const describeTopics = log.describeTopics.bind(log);
   Object.assign(log, {
-    describeTopics: (names: readonly string[]) => {
+    describeTopics: (names: string[]) => {
       describes.push(...names);
       return describeTopics(names);
     },

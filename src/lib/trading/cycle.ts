@@ -16,10 +16,10 @@ import { type Book, readBook } from './book.ts';
 import type { CatalogKeeper } from './catalog-keeper.ts';
 import { type Continuity, nextContinuity, startContinuity } from './continuity.ts';
 import type { CycleCounters } from './counters.ts';
-import { hasNothingToReduce, type MadeDecision, makeDecision } from './decide.ts';
 import { flattener } from './flatten.ts';
 import { switchesOf } from './holds.ts';
 import { type Intake, signalIntake } from './intake.ts';
+import { makeDecisions } from './make-decisions.ts';
 import { type Plan, type PlanState, planRows } from './plan.ts';
 import type { SignalPosition, WindowSize } from './ports.ts';
 import { type ProcessPorts, processPlanned } from './process.ts';
@@ -248,7 +248,7 @@ export function tradingCycle(ports: CyclePorts): TradingCycle {
   ): Promise<{ committed: CommittedBatch; facts: BatchFacts | undefined } | undefined> {
     if (batch.rows.length === 0 || batch.quality.verdict === 'hold') return undefined;
     const { book, switches, universe } = about;
-    const made = batch.plan.wishes.length > 0 && book ? await makeDecisions(batch.plan, book) : undefined;
+    const made = batch.plan.wishes.length > 0 && book ? await makeDecisions(batch.plan, book, ports) : undefined;
     const decisions = made?.decisions ?? [];
     const facts = made?.facts;
     const committed = await commitBatch(
@@ -261,35 +261,6 @@ export function tradingCycle(ports: CyclePorts): TradingCycle {
     if (decisions.length > 0) seen.lastDecisionAtMs = committed.atMs;
     noteCommitted(batch, decisions.length, committed);
     return { committed, facts };
-  }
-
-  async function makeDecisions(plan: Plan, book: Book): Promise<{ decisions: MadeDecision[]; facts: BatchFacts }> {
-    const symbols = [...new Set(plan.wishes.map(({ row }) => row.symbol))];
-    const prices = await signals.newestPrices(symbols, clock.nowMs(), settings.priceLookbackMinutes * 60_000);
-    const context = { settings, book, prices, strategyIds: catalog.strategyIds };
-    const decisions: MadeDecision[] = [];
-    for (const { row, wish } of plan.wishes) {
-      if (hasNothingToReduce(row.symbol, wish, book)) continue;
-      try {
-        decisions.push(makeDecision(row, wish, context));
-      } catch (error) {
-        // One wish that cannot be turned into a decision must not hold up the others.
-        counters.strategyErrors += 1;
-        log.error({ strategy: wish.entry.name, symbol: row.symbol, err: describeError(error) }, 'a wish failed');
-      }
-    }
-    return { decisions, facts: { book, prices, entryTimes: await newestEntries(decisions) } };
-  }
-
-  async function newestEntries(made: readonly MadeDecision[]): Promise<Map<string, number>> {
-    const times = new Map<string, number>();
-    const scopes = new Map(made.map(({ decision }) => [`${decision.strategyId} ${decision.symbol}`, decision]));
-    const read = [...scopes].map(async ([scope, { strategyId, symbol }]) => {
-      const atMs = await ledger.read.decisions.newestEntryAtMs({ accountLabel, strategyId, symbol });
-      if (atMs !== undefined) times.set(scope, atMs);
-    });
-    await Promise.all(read);
-    return times;
   }
 
   function noteCommitted({ rows, plan }: Batch, decisions: number, { refused }: CommittedBatch): void {
