@@ -74,7 +74,8 @@ export function configure(command: Command): void {
         '\nExit codes: 0 done, or the plan is admitted; 4 refused; 10 the plan is blocked, or a swap would be; 130 interrupted.\n' +
         '\nExamples:\n' +
         '  torghut ta replay --replay-id inc-7 --from 2013-10-08T13:30:00Z --to 2013-10-08T14:30:00Z\n' +
-        '  torghut ta replay run --replay-id inc-7 --reason "bars of the outage" --confirm 0123456789ab\n' +
+        '  torghut ta replay run --replay-id inc-7 --from 2013-10-08T13:30:00Z --to 2013-10-08T14:30:00Z \\\n' +
+        '    --reason "bars of the outage" --confirm 0123456789ab\n' +
         '  torghut ta replay promote --replay-id inc-7 --reason "bars of the outage" --yes -o json',
     )
     .action(async (action: Action, options: Options) => {

@@ -4,10 +4,12 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { findCommand } from '../../src/commands/table.ts';
+import { pauseCheckIds } from '../../src/daemons/ta/pause.ts';
 import { ledgerCheckNames } from '../../src/lib/ledger/check.ts';
 import { orderClasses } from '../../src/lib/orders/classify.ts';
-import { rollbackCheckIds } from '../../src/lib/runbook/strategy-rollback.ts';
 import { liveReasons } from '../../src/lib/risk/live-gate.ts';
+import { rollbackCheckIds } from '../../src/lib/runbook/strategy-rollback.ts';
+import { replayBlocks } from '../../src/lib/runbook/ta-replay.ts';
 import { goLiveCheckIds } from '../../src/lib/runbook/trade-arm.ts';
 import { cancelCheckId, flattenCheckIds, resumeCheckIds } from '../../src/lib/runbook/trade-controls.ts';
 import { reconcileCheckIds } from '../../src/lib/runbook/trade-reconcile.ts';
@@ -103,6 +105,8 @@ describe('the checks on the pages', () => {
     ['reconcile-after-outage.md', 'Checks', [...reconcileCheckIds]],
     ['strategy-rollback.md', 'Checks', [...rollbackCheckIds]],
     ['failed-migration.md', 'Checks', [...ledgerCheckNames]],
+    ['ta-replay-and-recovery.md', 'Refusals', [...replayBlocks]],
+    ['ta-replay-and-recovery.md', 'Checks of ta pause --wait', [...pauseCheckIds]],
   ])('%s, %s, are those of the code', (page, heading, names) => {
     expect(namesUnder(page, heading).sort()).toEqual([...names].sort());
   });

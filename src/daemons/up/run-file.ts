@@ -99,6 +99,7 @@ const ours = new Set([
   'state',
   'services',
   'logs',
+  'journal',
 ]);
 
 /**

@@ -13,7 +13,7 @@ import { createEnvelopeWriter, type EnvelopeWriter, withMembers } from '../../..
 import { readEventTime } from '../../../lib/market/event-time.ts';
 import { loadConfig } from '../../../lib/service/config.ts';
 import { crashPoint } from '../../../lib/service/crash-point.ts';
-import { refusedError, usageError } from '../../../lib/service/errors.ts';
+import { usageError } from '../../../lib/service/errors.ts';
 import { registerSecret } from '../../../lib/service/logging.ts';
 import { readLast } from '../../ws/tail.ts';
 import { wsVariables } from '../../ws/variables.ts';
@@ -22,7 +22,7 @@ import type { ReplayContext } from './context.ts';
 import { leadOf } from './facts.ts';
 import { inputSpecs, inputTopicRoles, replayNames } from './names.ts';
 import { note } from './promote.ts';
-import type { ReplayRecord } from './record.ts';
+import { interrupted, type ReplayRecord } from './record.ts';
 
 const SLICE_MS = 60_000;
 const MINUTE_MS = 60_000;
@@ -108,13 +108,7 @@ export async function collectInput(context: ReplayContext, record: ReplayRecord)
   } finally {
     await writer.close();
   }
-  if (signal.aborted) {
-    throw refusedError({
-      code: 'replay_interrupted',
-      what: `the replay ${record.replay_id} was interrupted`,
-      next: `go on with \`torghut ta replay run --replay-id ${record.replay_id}\`, or discard it`,
-    });
-  }
+  if (signal.aborted) throw interrupted(record.replay_id);
   const described = await log.describeTopics(topics);
   const inputs = topics.flatMap((topic) =>
     (described.find(({ name }) => name === topic)?.partitions ?? []).map(({ partition, earliest, latest }) => ({

@@ -15,7 +15,7 @@ import { type ReplayContext, storeOf } from './context.ts';
 import { ReplayInputs, ReplaySource } from './inputs.ts';
 import { outputSpecs, replayNames } from './names.ts';
 import { Pace } from './pace.ts';
-import type { ReplayRecord } from './record.ts';
+import { interrupted, type ReplayRecord } from './record.ts';
 import { type Insertion, missingRecords, type Stretch } from './repair.ts';
 import { seedTasks } from './seed.ts';
 
@@ -247,13 +247,4 @@ function storeRows(context: ReplayContext, record: ReplayRecord, signal: AbortSi
     }
   };
   return { done, untilStored };
-}
-
-function interrupted(id: string): TorghutError {
-  return new TorghutError({
-    code: 'replay_interrupted',
-    what: `the replay ${id} was interrupted`,
-    next: `go on with \`torghut ta replay run --replay-id ${id}\`, or discard it`,
-    exitCode: 130,
-  });
 }

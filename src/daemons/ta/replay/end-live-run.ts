@@ -132,6 +132,7 @@ async function dropRows(context: ReplayContext, client: ClickHouseClient, record
   const { database } = replayNames(record.replay_id);
   const firstDay = new Date(Math.floor(record.from_ms / DAY_MS) * DAY_MS).toISOString().slice(0, 10);
   const liveDatabase = record.live_database;
+  const ttlDays = (await readRecord(client, liveDatabase))?.ttl_days ?? undefined;
   for (const table of currentTables) {
     const live = `${liveDatabase}.${table.name}`;
     for (const { day } of await daysAfter(client, live, record.from_ms)) {
@@ -139,7 +140,7 @@ async function dropRows(context: ReplayContext, client: ClickHouseClient, record
       // Of the first day the rows before the start stay.
       if (day === firstDay) {
         const window = { fromMs: record.from_ms, toMs: END_MS };
-        await swapDay({ client, liveDatabase, database, table, source: undefined, window, day });
+        await swapDay({ client, liveDatabase, database, table, source: undefined, window, day, ttlDays });
       } else await run(client, `ALTER TABLE ${live} DROP PARTITION '${day}'`);
       crashPoint('replay.dropping');
     }

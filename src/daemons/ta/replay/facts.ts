@@ -59,7 +59,9 @@ export async function gatherFacts(context: ReplayContext, question: ReplayQuesti
   const source = hasInputs ? await sourceOf(log, inputs) : undefined;
   const isFetched = question.method === 'm5';
   const settledMs = isFetched ? nowMs - revisionReachMs : (source?.settledMs ?? null);
-  const fromMs = question.fromMs ?? source?.firstMs ?? nowMs;
+  // m3 begins with the first record that is there, whatever was asked: everything after it is computed anew.
+  const asked = question.method === 'm3' ? undefined : question.fromMs;
+  const fromMs = asked ?? source?.firstMs ?? nowMs;
   const toMs = isDestructive(question.method) ? null : (question.toMs ?? settledMs ?? fromMs);
   const stretches = source && !isFetched ? await stretchesOf(log, inputs, toMs) : [];
   const repair = isFetched || isDestructive(question.method) ? [] : await repairOf(context, all, partitions);

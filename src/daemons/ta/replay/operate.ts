@@ -5,28 +5,23 @@
  */
 import { askConsent } from '../../../lib/runbook/confirm.ts';
 import { planIdOf } from '../../../lib/runbook/plan.ts';
-import { judgeReplay, type ReplayFeasibility } from '../../../lib/runbook/ta-replay.ts';
 import { crashPoint } from '../../../lib/service/crash-point.ts';
-import { exitCode, refusedError, usageError } from '../../../lib/service/errors.ts';
+import { exitCode, refusedError } from '../../../lib/service/errors.ts';
+import { readRecord } from '../../../lib/signals/run-record.ts';
 import { checkedName } from '../../../lib/signals/schema.ts';
 import { comparisonObject } from '../comparison-view.ts';
 import { diffOutputs } from '../diff.ts';
-import { collectInput, symbolsOf } from './collect.ts';
+import { collectInput } from './collect.ts';
 import { computeReplay } from './compute.ts';
 import type { ReplayContext } from './context.ts';
 import { demandDiscardable, discardReplay, lossOf } from './discard.ts';
-import { endLiveRun, type LiveLoss, lossOfLiveRun } from './end-live-run.ts';
-import { gatherFacts, type ReplayAnswer, type ReplayQuestion } from './facts.ts';
+import { endLiveRun } from './end-live-run.ts';
+import type { ReplayQuestion } from './facts.ts';
 import { replayNames } from './names.ts';
+import { planObject, planReplay, statusObject } from './plan.ts';
 import {
-  demandPromotable,
-  demandPromoted,
-  note,
-  promoteReplay,
-  rollBackReplay,
-  swapHindrances,
-  windowOf,
-} from './promote.ts';
+  demandPromotable, demandPromoted, note, promoteReplay, rollBackReplay, swapHindrances, windowOf,
+} from './promote.ts'; // biome-ignore format: one list
 import { demandReplay, findReplay, isDestructive, listReplays, type ReplayRecord } from './record.ts';
 import { daysOf } from './swap.ts';
 
@@ -41,112 +36,6 @@ export interface ReplayConsent {
 export interface ReplayOutcome {
   object: Record<string, unknown>;
   exitCode: number;
-}
-
-interface ReplayPlan {
-  id: string;
-  feasibility: ReplayFeasibility;
-  answer: ReplayAnswer;
-  loss: LiveLoss | undefined;
-  steps: string[];
-  symbols: readonly string[];
-}
-
-const iso = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());
-
-async function planReplay(context: ReplayContext, question: ReplayQuestion): Promise<ReplayPlan> {
-  const isFetched = question.method === 'm5';
-  if (isFetched && (question.fromMs === undefined || question.toMs === undefined)) {
-    throw usageError({
-      code: 'replay_window_missing',
-      what: '--method m5 needs a window',
-      next: 'give --from and --to',
-    });
-  }
-  const answer = await gatherFacts(context, question);
-  const { facts } = answer;
-  if (facts.toMs !== null && facts.toMs <= facts.fromMs && facts.settledMs !== null) {
-    throw usageError({
-      code: 'replay_window_empty',
-      what: `from ${iso(facts.fromMs)} to ${iso(facts.toMs)} there is nothing`,
-      next: 'give --from before --to',
-    });
-  }
-  const feasibility = judgeReplay(facts);
-  const loss = isDestructive(question.method) ? await lossOfLiveRun(context, facts.fromMs) : undefined;
-  const symbols = isFetched ? symbolsOf(context, question.symbols) : [];
-  const { id, method, isKeptApart, duringSession } = question;
-  const planId = planIdOf({
-    id,
-    method,
-    from: facts.fromMs,
-    to: facts.toMs,
-    partitions: answer.partitions,
-    blocks: feasibility.required_actions.map(({ block }) => block),
-    isKeptApart,
-    duringSession,
-    symbols: [...symbols],
-    loss: loss ? loss.partitions.map(({ table, day }) => `${table} ${day}`) : null,
-  });
-  return { id: planId, feasibility, answer, loss, steps: stepsOf(question, answer, loss, symbols), symbols };
-}
-
-function stepsOf(
-  question: ReplayQuestion,
-  { facts, inputs, isExact }: ReplayAnswer,
-  loss: LiveLoss | undefined,
-  symbols: readonly string[],
-): string[] {
-  const names = replayNames(question.id);
-  const records = inputs.reduce((sum, { start, end }) => sum + Number(end - start), 0);
-  if (loss) return loss.steps;
-  return [
-    ...(question.method === 'm5'
-      ? [
-          `fetch trades, quotes and bars of ${symbols.length} symbols from the provider into ${names.inputs.trades} and its like`,
-        ]
-      : [`read ${records} records of the log and what of ${facts.repairRecords} repaired ones is missing in it`]),
-    `compute run ${names.runId} into its own topics and the database ${names.database}; the live run goes first`,
-    question.method !== 'm5' && isExact
-      ? 'averages begin with the first record of the log, as the live run did: unchanged input gives unchanged rows'
-      : `averages begin ${Math.round(facts.leadMs / 60_000)} minutes before the window or with what there is: they may differ from the live run's in the last digits`,
-    'compare it with the live rows; promote or discard it afterwards',
-  ];
-}
-
-function planObject(question: ReplayQuestion, plan: ReplayPlan): Record<string, unknown> {
-  const { facts, inputs, repair } = plan.answer;
-  const names = replayNames(question.id);
-  return {
-    replay_id: question.id,
-    plan_id: plan.id,
-    method: question.method,
-    from: iso(facts.fromMs),
-    to: iso(facts.toMs),
-    settled_until: iso(facts.settledMs),
-    run_id: names.runId,
-    database: isDestructive(question.method) ? null : names.database,
-    replay_feasibility: plan.feasibility,
-    facts: {
-      market_now: iso(facts.nowMs),
-      session: facts.session,
-      trading: facts.trading,
-      lead_seconds: facts.leadMs / 1_000,
-      source_whole_from: iso(facts.source.cutMs),
-      ttl_days: facts.ttlDays,
-      disk_free_bytes: facts.disk.freeBytes,
-      disk_estimate_bytes: facts.disk.estimateBytes,
-      disk_level_after: facts.disk.level,
-      repaired_records: facts.repairRecords,
-      live_rows: facts.coverage.rows,
-      live_sessions: facts.coverage.days,
-      live_gaps: facts.coverage.gaps,
-    },
-    inputs: inputs.map(({ topic, partition, start, end }) => ({ topic, partition, start, end })),
-    repair: repair.map(({ topic, partition, start, end }) => ({ topic, partition, start, end })),
-    drops: plan.loss?.partitions ?? [],
-    steps: plan.steps,
-  };
 }
 
 export async function showPlan(context: ReplayContext, question: ReplayQuestion): Promise<ReplayOutcome> {
@@ -230,22 +119,23 @@ async function finish(context: ReplayContext, begun: ReplayRecord): Promise<Repl
   const computed = await computeReplay(context, record);
   record = note(context, { ...record, step: 'computed', records_read: computed.records });
   crashPoint('replay.computed');
-  const { fromMs, toMs } = windowOf(record);
-  const { database } = replayNames(record.replay_id);
-  const compared = await diffOutputs({
-    home: context.home,
-    env: context.env,
-    left: `clickhouse:${record.live_database}`,
-    right: `clickhouse:${database}`,
-    fromMs,
-    toMs,
-    valuesOnly: false,
-  });
-  const difference = comparisonObject(compared.comparison, compared.inputs, compared.inputsMissing);
+  const difference = await differenceOf(context, record);
   return {
     object: { action: 'run', applied: true, ...statusObject(record), ...computed, ...difference },
     exitCode: exitCode.ok,
   };
+}
+
+/** The live rows of the window against those of the replay; nothing where the live store has no tables yet. */
+async function differenceOf(context: ReplayContext, record: ReplayRecord): Promise<Record<string, unknown>> {
+  const { home, env } = context;
+  const client = await context.store.client();
+  if (!(await readRecord(client, record.live_database))) return { compared: null };
+  const { fromMs, toMs } = windowOf(record);
+  const [left, right] = [record.live_database, replayNames(record.replay_id).database];
+  const sides = { left: `clickhouse:${left}`, right: `clickhouse:${right}` };
+  const found = await diffOutputs({ home, env, ...sides, fromMs, toMs, valuesOnly: false });
+  return comparisonObject(found.comparison, found.inputs, found.inputsMissing);
 }
 
 export async function promote(context: ReplayContext, id: string, consent: ReplayConsent): Promise<ReplayOutcome> {
@@ -320,22 +210,4 @@ export async function discard(context: ReplayContext, id: string, consent: Repla
 /** Every replay of this home, or one. */
 export function replayStatus(home: string, id: string | undefined): Record<string, unknown>[] {
   return (id === undefined ? listReplays(home) : [demandReplay(home, id)]).map(statusObject);
-}
-
-function statusObject(record: ReplayRecord): Record<string, unknown> {
-  const names = replayNames(record.replay_id);
-  return {
-    replay_id: record.replay_id,
-    method: record.method,
-    step: record.step,
-    from: iso(record.from_ms),
-    to: iso(record.to_ms),
-    run_id: names.runId,
-    database: names.database,
-    can_be_promoted: record.is_promotable,
-    records_read: record.records_read,
-    created_at: record.created_at,
-    actor: record.actor,
-    reason: record.reason,
-  };
 }

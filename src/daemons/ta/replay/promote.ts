@@ -8,6 +8,7 @@
 import { crashPoint } from '../../../lib/service/crash-point.ts';
 import { refusedError, TorghutError } from '../../../lib/service/errors.ts';
 import { findService } from '../../../lib/service/home.ts';
+import { readRecord } from '../../../lib/signals/run-record.ts';
 import { checkedName } from '../../../lib/signals/schema.ts';
 import { readControls } from '../control.ts';
 import { revisionReachMs } from '../recompute.ts';
@@ -127,11 +128,12 @@ async function swapAll(
   const client = await context.store.client();
   const { database } = replayNames(record.replay_id);
   const window = windowOf(record);
+  const ttlDays = (await readRecord(client, record.live_database))?.ttl_days ?? undefined;
   for (const day of daysOf(window)) {
     for (const table of currentTables) {
       context.tell(`${day}: ${record.live_database}.${table.name}`);
       const source = sourceOf(table.name);
-      await swapDay({ client, liveDatabase: record.live_database, database, table, source, window, day });
+      await swapDay({ client, liveDatabase: record.live_database, database, table, source, window, day, ttlDays });
     }
   }
   for (const table of currentTables) {

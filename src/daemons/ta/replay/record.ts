@@ -5,7 +5,7 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { codeOf, refusedError, usageError } from '../../../lib/service/errors.ts';
+import { codeOf, exitCode, refusedError, TorghutError, usageError } from '../../../lib/service/errors.ts';
 
 export const replayMethods = ['m1t', 'm2', 'm3', 'm5'] as const;
 export type ReplayMethod = (typeof replayMethods)[number];
@@ -103,6 +103,16 @@ export function listReplays(home: string): ReplayRecord[] {
     return [];
   }
   return names.sort().flatMap((name) => findReplay(home, name.slice(0, -'.json'.length)) ?? []);
+}
+
+/** The replay ended before it was done, by Ctrl-C or a signal. */
+export function interrupted(id: string): TorghutError {
+  return new TorghutError({
+    code: 'replay_interrupted',
+    what: `the replay ${id} was interrupted`,
+    next: `go on with \`torghut ta replay run --replay-id ${id}\`, or discard it`,
+    exitCode: exitCode.interrupted,
+  });
 }
 
 export function forgetReplay(home: string, id: string): void {

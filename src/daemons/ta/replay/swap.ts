@@ -9,7 +9,7 @@ import { z } from 'zod';
 import { crashPoint } from '../../../lib/service/crash-point.ts';
 import { TorghutError } from '../../../lib/service/errors.ts';
 import { storeError } from '../../../lib/signals/errors.ts';
-import { createTableSql, microbars, signals, type Table } from '../../../lib/signals/tables.ts';
+import { createTableSql, microbars, signals, type Table, type TtlDays } from '../../../lib/signals/tables.ts';
 
 /**
  * The tables of current rows. `ta_signal_log` is not among them: it tells what trade was given, by run and source offset, and
@@ -104,17 +104,19 @@ export interface SwapOptions {
   source: string | undefined;
   window: RowWindow;
   day: string;
+  /** TTL of the live table: parts that come from a table without one would never expire. */
+  ttlDays: TtlDays;
 }
 
 /** Gives one day of a live table the rows of the source inside the window. */
 export async function swapDay(options: SwapOptions): Promise<void> {
-  const { client, liveDatabase, database, table, source, window, day } = options;
+  const { client, liveDatabase, database, table, source, window, day, ttlDays } = options;
   const staging = `${database}.staging_${table.name}`;
   const live = `${liveDatabase}.${table.name}`;
   const parameters = { from: window.fromMs, to: window.toMs, day };
   const ofDay = 'toDate(event_ts) = {day:Date}';
   await run(client, `DROP TABLE IF EXISTS ${staging} SYNC`);
-  await run(client, createTableSql(database, { ...table, name: `staging_${table.name}` }, undefined));
+  await run(client, createTableSql(database, { ...table, name: `staging_${table.name}` }, ttlDays));
   const fill = (from: string, where: string) =>
     run(
       client,
@@ -138,10 +140,10 @@ export async function swapDay(options: SwapOptions): Promise<void> {
   for (const [wanted, got] of pairs)
     if (wanted.hash !== got.hash || wanted.rows !== got.rows) throw changedMeanwhile(staging, wanted, got);
   crashPoint('replay.staged');
-  await run(
-    client,
-    `ALTER TABLE ${live} REPLACE PARTITION {day:String} FROM ${staging}`.replace('{day:String}', `'${day}'`),
-  );
+  // The server refuses to take a partition from an empty table: then nothing is left of it.
+  const isEmpty = pairs.every(([, got]) => got.rows === 0);
+  const change = isEmpty ? `DROP PARTITION '${day}'` : `REPLACE PARTITION '${day}' FROM ${staging}`;
+  await run(client, `ALTER TABLE ${live} ${change}`);
   crashPoint('replay.swapped');
   await run(client, `DROP TABLE IF EXISTS ${staging} SYNC`);
 }
