@@ -129,6 +129,10 @@ export const nouns: Record<string, Noun> = {
       query: verb('Run SQL on ClickHouse (read-only unless --write)', () => import('./clickhouse-query.ts')),
     },
   },
+  history: command(
+    'Daemon: bars, signals, decisions and executions over HTTP, read-only',
+    () => import('./history.ts'),
+  ),
   db: {
     summary: 'The ledger',
     verbs: {

@@ -31,7 +31,17 @@ describe('every command keeps the conventions', () => {
   });
 
   it('results can be had as a table, as JSON and as YAML', async () => {
-    const others = new Set(['up', 'simulator', 'ws', 'ta', 'trade', 'ta compute', 'completion', 'clickhouse guard']);
+    const others = new Set([
+      'up',
+      'simulator',
+      'ws',
+      'ta',
+      'trade',
+      'ta compute',
+      'completion',
+      'clickhouse guard',
+      'history',
+    ]);
     for (const { words, entry, isHidden } of entries) {
       if (isHidden || others.has(words)) continue;
       const { command } = await configured(words, entry);
