@@ -164,7 +164,16 @@ async function bare(port: number, messages: number, bootstrap: string): Promise<
 }
 
 const answer = <T>(child: ChildProcess) =>
-  new Promise<T>((resolve) => child.once('message', (value) => resolve(value as T)));
+  new Promise<T>((resolve, reject) => {
+    const onExit = (code: number | null) => reject(new Error(`a process of the bench ended with ${code}`));
+    child.once('exit', onExit);
+    child.once('message', (value) => {
+      child.off('exit', onExit);
+      resolve(value as T);
+    });
+  });
+
+const say = (text: string) => process.stderr.write(`${text}\n`);
 
 /** User and system CPU seconds of a process, and its resident megabytes. */
 function usage(pid: number): { cpuSeconds: number; residentMb: number } {
@@ -354,8 +363,10 @@ async function main(): Promise<void> {
       const loop = fork(self, ['bare', String(port), String(messages), kafka.bootstrap]);
       await answer(loop);
       send();
+      say(`turn ${turn}: the bare loop`);
       const reference = await answer<{ cpuSeconds: number; wallSeconds: number }>(loop);
       loop.kill();
+      say(`turn ${turn}: ws`);
       const ours = await throughput(port, messages, kafka.bootstrap, send);
       shares.push(reference.cpuSeconds / ours.cpuSeconds);
       rows.push({
@@ -370,6 +381,7 @@ async function main(): Promise<void> {
       });
     }
     for (const symbols of [12, 500]) {
+      say(`${values.rate} messages a second, ${symbols} symbols`);
       const options = { rate: Number(values.rate), seconds: Number(values.seconds), symbols };
       steady.push(await paced(feed, port, kafka.bootstrap, options));
     }

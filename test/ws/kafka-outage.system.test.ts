@@ -3,14 +3,15 @@
  * file, once each. One broker for the whole file.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { gunzipSync, gzipSync } from 'node:zlib';
+import { gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type KafkaServer, startKafka } from '../support/kafka-server.ts';
 import { counter, expectWhole } from './kafka-verdict.ts';
+import { stretchOfDay } from './recorded.ts';
 import { type RawMessage, Rig, readRaw } from './rig.ts';
 
 const folder = process.env.TORGHUT_DATA;
@@ -59,22 +60,6 @@ function folderOf(): string {
 afterAll(() => {
   for (const path of folders) rmSync(path, { recursive: true, force: true });
 });
-
-/** Trades and quotes of the recorded day from one time to another, in order of time. */
-function stretchOfDay(from: string, to: string): string[] {
-  const day = join(folder ?? '', 'us-equities-2013-10-08');
-  const [low, high] = [Date.parse(from), Date.parse(to)];
-  const lines: { at: number; line: string }[] = [];
-  for (const name of ['trades.ndjson.gz', 'quotes.ndjson.gz']) {
-    for (const line of gunzipSync(readFileSync(join(day, name)))
-      .toString('utf8')
-      .split('\n')) {
-      const at = Date.parse(/"t":"([^"]+)"/.exec(line)?.[1] ?? '');
-      if (at >= low && at < high) lines.push({ at, line });
-    }
-  }
-  return lines.sort((a, b) => a.at - b.at).map(({ line }) => line);
-}
 
 describe.skipIf(!folder)('a broker that goes away (needs TORGHUT_DATA)', () => {
   beforeAll(async () => {

@@ -58,6 +58,8 @@ export class Lane {
   #isHolding = true;
   /** Waiting messages from before the gap: they go out although the lane holds. */
   #beforeGap = 0;
+  /** A stretch is still missing behind what flows: nothing proves completeness until it is had, by this process or the next. */
+  isMarkHeld = false;
   /** Highest level that is left out now; 0 for none. */
   #cutLevel = 0;
   #shed = new Map<string, Shed>();
@@ -250,7 +252,7 @@ export class Lane {
   ): void {
     const { publisher, records, journal } = this.#options;
     const record = records.record(message, time, 'ws');
-    if (!place.isProof) record.markMs = undefined;
+    if (!place.isProof || this.isMarkHeld) record.markMs = undefined;
     if (place.number > 0) record.spoolNumber = place.number;
     if (journalId !== 0) {
       record.headers = { spool_id: journal.idOf(journalId) };

@@ -2,7 +2,8 @@
  * Fills a gap of one lane from REST: from where its topics stop (less the time of late prints) to where the new connection
  * delivers, slice by slice in event time, comparing with the topic and with the waiting live messages (design 5).
  * Guarantees: nothing that is durable or waiting is published again; trades, quotes and bars of a slice go out merged by time;
- * live data wait `limitMs` machine ms at most, after that they flow and the rest goes to the repair topic.
+ * live data wait `limitMs` machine ms at most, after that they flow and the rest goes to the repair topic. Until the rest is had
+ * the mark of the partition stays before the gap, so that after a disconnect or a death it is asked for again, less what is there.
  */
 import type { ScannedMessage } from '../../lib/alpaca/frame-scanner.ts';
 import type { HistoryKind, MarketRest } from '../../lib/alpaca/market-rest.ts';
@@ -116,6 +117,7 @@ export async function repairLane(options: RepairOptions, signal: AbortSignal): P
   const giveUpWaiting = () => {
     if (isLate || signal.aborted) return;
     isLate = true;
+    lane.isMarkHeld = true;
     lane.release();
   };
   const limit = setTimeout(giveUpWaiting, options.limitMs);
@@ -182,12 +184,15 @@ export async function repairLane(options: RepairOptions, signal: AbortSignal): P
       isFirst = false;
     }
     if (clock.kind === 'system' && !signal.aborted) await settle();
+    if (!signal.aborted) lane.isMarkHeld = false;
     if (!signal.aborted && !isLate) lane.release();
   } catch (error) {
     if (signal.aborted) return result;
     // No use to wait: live goes on, the gap stays on record.
     result.failure = codeOf(error) ?? 'unexpected';
     giveUpWaiting();
+    // What the plan does not grant will not be granted later.
+    if (result.failure === 'market_data_refused') lane.isMarkHeld = false;
     if (result.failure !== 'market_data_refused') throw error;
   } finally {
     clearTimeout(limit);

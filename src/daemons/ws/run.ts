@@ -4,7 +4,6 @@
  * close frames, drains what may go and leaves the rest to the next start (spec ingest 2.6).
  */
 import { createMarketRest } from '../../lib/alpaca/market-rest.ts';
-import { openSocketCount } from '../../lib/alpaca/socket.ts';
 import { createRequestBudget } from '../../lib/alpaca/trading-budget.ts';
 import { openTradingReads } from '../../lib/alpaca/trading-rest.ts';
 import { openEventLog } from '../../lib/log/open.ts';
@@ -12,20 +11,18 @@ import { logVariables } from '../../lib/log/variables.ts';
 import { createEnvelopeWriter } from '../../lib/market/envelope-text.ts';
 import { openClock } from '../../lib/service/clock.ts';
 import { loadConfig } from '../../lib/service/config.ts';
-import { announceService, deadServices, homePaths, withdrawService } from '../../lib/service/home.ts';
-import { serveEndpoint } from '../../lib/service/http.ts';
+import { deadServices, homePaths } from '../../lib/service/home.ts';
 import { createLifecycle, type Lifecycle, runDaemon } from '../../lib/service/lifecycle.ts';
 import { createLogger, type Logger, registerSecret } from '../../lib/service/logging.ts';
 import { machineMs, sleep } from '../../lib/service/machine.ts';
+import { boundYoungGeneration } from '../../lib/service/young-generation.ts';
 import { AgeWatch } from './age-watch.ts';
 import { ChannelFreshness } from './channel-freshness.ts';
 import { createDeadLetters } from './dead-letters.ts';
 import { createDelivery } from './delivery.ts';
 import { createDesiredSymbols } from './desired-symbols.ts';
-import { createEndpoint } from './endpoint.ts';
 import { Forwarder } from './forwarder.ts';
-import { createGauges } from './gauges.ts';
-import { createCredentialTest, marketStreamUrl, wsIdentity } from './identity.ts';
+import { serveHealth } from './health-service.ts';
 import { openJournal } from './journal.ts';
 import { createWsMetrics } from './metrics.ts';
 import { createOrderEvents, orderRoles } from './order-events.ts';
@@ -49,6 +46,8 @@ export interface WsDaemonOptions {
   env?: NodeJS.ProcessEnv;
 }
 
+/** Enough for a commit's worth of messages to die young; see the service for what it saves. */
+const YOUNG_MB = 16;
 const PUMP_MS = 10;
 /** Of the 200 that an account has; the trading daemon needs the others. */
 const ORDER_REQUESTS_A_MINUTE = 40;
@@ -57,6 +56,7 @@ const DAY_NS = 86_400_000_000_000n;
 /** Runs until a signal, the parent's death or a fatal error. @returns the exit code */
 export async function runWsDaemon(options: WsDaemonOptions): Promise<number> {
   const env = options.env ?? process.env;
+  boundYoungGeneration(YOUNG_MB);
   const log = createLogger('ws');
   const clock = openClock(env.TORGHUT_CLOCK);
   const config = loadWsConfig(env, clock.kind);
@@ -310,13 +310,13 @@ async function start(
       metrics.reconnects.inc();
     },
   });
-  const openSockets = () => openSocketCount(marketStreamUrl(config));
-  const view = createEndpoint({
-    runId: env.TORGHUT_RUN_ID ?? 'live',
-    identity: wsIdentity(config, env),
-    universe: config.universe,
+  const { url, gauges } = await serveHealth({
+    config,
+    env,
+    home,
+    port: options.port,
+    lifecycle,
     desired,
-    feed,
     clock,
     market: marketHealth,
     orders: orders === undefined ? undefined : ordersHealth,
@@ -324,39 +324,14 @@ async function start(
     loop,
     publisher,
     forwarder,
+    records,
     lanes,
     journal,
     metrics,
     acknowledged,
     spooledBytes,
     reconnects: () => reconnects,
-    loopLagSeconds: () => gauges.loopLagSeconds,
-    openSockets,
-    testCredentials: createCredentialTest(config, () => desired.symbols),
-    isStopping: () => lifecycle.signal.aborted,
   });
-  const gauges = createGauges({
-    feed,
-    clock,
-    metrics,
-    market: marketHealth,
-    freshness,
-    forwarder,
-    records,
-    isSessionActive: () => isFeedActive(feed, clock),
-    errorClass: () => view.judge().errorClass,
-    openSockets,
-  });
-  metrics.build.set({ version: config.TORGHUT_WS_VERSION ?? '', commit: config.TORGHUT_WS_COMMIT ?? '' }, 1);
-  lifecycle.onClose('gauges', () => gauges.close());
-  const endpoint = await serveEndpoint(view, options.port ?? config.HEALTH_PORT, config.HEALTH_HOST);
-  lifecycle.onClose('health endpoint', () => endpoint.close());
-  if (config.METRICS_PORT !== undefined && config.METRICS_PORT !== endpoint.port) {
-    const second = await serveEndpoint(view, config.METRICS_PORT, config.HEALTH_HOST);
-    lifecycle.onClose('metrics endpoint', () => second.close());
-  }
-  announceService(home, 'ws', { url: endpoint.url });
-  lifecycle.onClose('announcement', () => withdrawService(home, 'ws'));
 
   const timers = [
     setInterval(() => forwarder.pump(), PUMP_MS),
@@ -391,10 +366,7 @@ async function start(
     await Promise.race([publisher.flush(), sleep(config.SHUTDOWN_DRAIN_MS / 2, limit.signal)]);
     limit.abort();
   });
-  log.info(
-    { url: endpoint.url, feed, symbols: desired.symbols.length, ms: Math.round(machineMs() - startedMs) },
-    'ws runs',
-  );
+  log.info({ url, feed, symbols: desired.symbols.length, ms: Math.round(machineMs() - startedMs) }, 'ws runs');
 }
 
 /** The trading REST service of the host whose stream tells of the orders. */

@@ -108,10 +108,10 @@ export interface LaneTail {
   bars: { symbol: string; time: string; payload: Record<string, unknown>; revision: number }[];
 }
 
-/** The tail of partition p of trades, quotes and bars. */
+/** The tail of partition p of trades, quotes and bars, with what the repair topic already holds of the same stretch. */
 export async function readLaneTail(
   log: EventLog,
-  topics: { trades: string; quotes: string; bars: string },
+  topics: { trades: string; quotes: string; bars: string; repair?: string },
   partition: number,
   shard?: string,
 ): Promise<LaneTail> {
@@ -136,18 +136,25 @@ export async function readLaneTail(
     });
   };
   const fromNs = markNs - LATE_PRINT_NS;
-  await stretch(topics.trades, fromNs, ({ value }) => {
-    if (value?.channel === 'trades') tail.trades.push(tradeIdentityOf(value.payload));
-  });
-  await stretch(topics.quotes, fromNs, ({ value }) => {
-    if (value?.channel === 'quotes') tail.quotes.add(quoteIdentity(value.payload));
-  });
-  await stretch(topics.bars, fromNs - BAR_LOOKBACK_NS, ({ value }) => {
-    if (value?.channel !== 'bars' && value?.channel !== 'updatedBars') return;
-    const { payload } = value;
-    const revision = typeof payload.revision === 'number' ? payload.revision : 0;
-    tail.bars.push({ symbol: value.symbol, time: String(payload.t), payload, revision });
-  });
+  const repair = topics.repair === undefined ? [] : [topics.repair];
+  for (const topic of [topics.trades, ...repair]) {
+    await stretch(topic, fromNs, ({ value }) => {
+      if (value?.channel === 'trades') tail.trades.push(tradeIdentityOf(value.payload));
+    });
+  }
+  for (const topic of [topics.quotes, ...repair]) {
+    await stretch(topic, fromNs, ({ value }) => {
+      if (value?.channel === 'quotes') tail.quotes.add(quoteIdentity(value.payload));
+    });
+  }
+  for (const topic of [topics.bars, ...repair]) {
+    await stretch(topic, fromNs - BAR_LOOKBACK_NS, ({ value }) => {
+      if (value?.channel !== 'bars' && value?.channel !== 'updatedBars') return;
+      const { payload } = value;
+      const revision = typeof payload.revision === 'number' ? payload.revision : 0;
+      tail.bars.push({ symbol: value.symbol, time: String(payload.t), payload, revision });
+    });
+  }
   return tail;
 }
 
