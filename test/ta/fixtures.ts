@@ -1,4 +1,5 @@
 /** Builders and comparisons for the tests of the ta room. */
+import { expect } from 'vitest';
 import {
   barRecord,
   type MarketEvent,
@@ -181,6 +182,49 @@ export function randomMarket(
     }
   }
   return arrivals.sort((a, b) => a.at - b.at || a.event.seq - b.event.seq);
+}
+
+/** Letters that set no price in the regular session on tape A, of those that `randomMarket` uses. */
+const priceless = new Set(['T', 'B', 'M']);
+const isAmendment = ({ event }: Arrival) => event.kind === 'cancel' || event.kind === 'correction';
+
+/** The market with one trade changed: the first that counts for everything and that nothing amends. */
+export function withOneTradeChanged(market: readonly Arrival[]): Arrival[] {
+  const amended = new Set(
+    market.map(({ event }) => (event.kind === 'cancel' || event.kind === 'correction' ? event.id : -1)),
+  );
+  const first = market.findIndex(
+    ({ event }) => event.kind === 'trade' && event.conditions[0] === ' ' && !amended.has(event.id),
+  );
+  if (first < 0) throw new Error('the market has no trade that could be changed');
+  return market.map((arrival, i) =>
+    i === first && arrival.event.kind === 'trade'
+      ? { ...arrival, event: { ...arrival.event, size: arrival.event.size + 1, conditions: ['@'] } }
+      : arrival,
+  );
+}
+
+/**
+ * What makes a comparison of two runs worth something: a bar for every second that has a price and none without a trade, enough
+ * of them, at least one record in a hundred that corrects, comes late or comes twice, and a result that one trade changes.
+ */
+export function expectWorth(
+  market: readonly Arrival[],
+  outputs: readonly TaOutput[],
+  settings: TaSettings = settingsOf('default'),
+  disturbed = 0,
+): void {
+  const trades = market.flatMap(({ event }) => (event.kind === 'trade' ? [event] : []));
+  const windows = (of: readonly TradeEvent[]) => new Set(of.map(({ symbol, sec }) => `bar ${symbol} ${sec + 1}`));
+  const traded = windows(trades);
+  const priced = windows(trades.filter(({ conditions }) => !conditions.some((letter) => priceless.has(letter))));
+  const bars = new Set(outputs.flatMap((output) => (output.kind === 'bar' ? [keyOf(output)] : [])));
+  expect([...priced].filter((key) => !bars.has(key))).toEqual([]);
+  expect([...bars].filter((key) => !traded.has(key))).toEqual([]);
+  expect(priced.size).toBeGreaterThan(100);
+  expect((market.filter(isAmendment).length + disturbed) / market.length).toBeGreaterThanOrEqual(0.01);
+  const changed = runAll(inOrder(withOneTradeChanged(market)), settings).outputs;
+  expect(sequences(changed)).not.toEqual(sequences(runAll(inOrder(market), settings).outputs));
 }
 
 /** The arrivals with every one delayed by less than `maxDelay` seconds. */

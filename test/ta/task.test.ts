@@ -10,7 +10,7 @@ import type { LogRecord, NewRecord } from '../../src/lib/log/port.ts';
 import { defaultTopics } from '../../src/lib/log/topics.ts';
 import { settingsOf } from '../../src/lib/ta/index.ts';
 import { feedRecords } from './feed.ts';
-import { OPEN, randomMarket, seededRandom } from './fixtures.ts';
+import { OPEN, randomMarket, seededRandom, withOneTradeChanged } from './fixtures.ts';
 
 const record = (input: number, offset: number, timestampMs: number, more: Partial<LogRecord> = {}): LogRecord => ({
   topic: defaultTopics[inputRoles[input] as 'trades'], partition: 0, offset: BigInt(offset), key: 'A',
@@ -86,9 +86,10 @@ function newCore(restored: RestoredState, start: Mark = firstMark([0n, 0n, 0n]))
 }
 
 /** The three inputs of one partition as lists of log records. */
-function inputsOf(seed: number): LogRecord[][] {
+function inputsOf(seed: number, isChanged = false): LogRecord[][] {
   const inputs: LogRecord[][] = [[], [], []];
-  for (const { record: fed } of feedRecords(randomMarket(seed, 70, 5, ['A', 'B', 'C']), seed)) {
+  const market = randomMarket(seed, 70, 5, ['A', 'B', 'C']);
+  for (const { record: fed } of feedRecords(isChanged ? withOneTradeChanged(market) : market, seed)) {
     if (fed.partition !== undefined && fed.partition !== 0) continue;
     const i = inputRoles.findIndex((role) => defaultTopics[role] === fed.topic);
     const list = inputs[i] as LogRecord[];
@@ -98,6 +99,14 @@ function inputsOf(seed: number): LogRecord[][] {
 }
 
 const textOf = ({ topic, key, value, timestampMs }: NewRecord) => `${topic} ${key} ${timestampMs} ${value}`;
+
+/** What a task that is left alone gives out. */
+function outputsOf(inputs: readonly LogRecord[][]): string[] {
+  const core = newCore({ task: undefined, symbols: new Map() });
+  for (const [i, list] of inputs.entries()) for (const item of list) core.merge.push(i, item);
+  core.consume(Number.MAX_SAFE_INTEGER);
+  return core.outputs().map(textOf);
+}
 
 describe('a task', () => {
   it('goes on from any commit and any mix of snapshots with the same outputs, each of them once', () => {
@@ -115,6 +124,10 @@ describe('a task', () => {
       straight.consume(Number.MAX_SAFE_INTEGER);
       const expected = straight.outputs().map(textOf);
       expect(expected.length).toBeGreaterThan(300);
+      const data = inputs.flat().filter(({ key }) => key !== null).length;
+      expect(straight.counters.duplicates / data).toBeGreaterThan(0.01);
+      expect(inputsOf(seed, true).flat()).toHaveLength(inputs.flat().length);
+      expect(outputsOf(inputsOf(seed, true))).not.toEqual(expected);
       lates += straight.counters.revisions;
 
       // Commit every few records with a random part of the snapshots; now and then die with work undone.
