@@ -13,6 +13,7 @@ import {
 import { parseTimestampNs } from '../../lib/market/time.ts';
 import { type ConfigOf, kind, loadConfig, optional, type VariableTable } from '../../lib/service/config.ts';
 import { refusedError, usageError } from '../../lib/service/errors.ts';
+import { healthVariables } from './health-variables.ts';
 import { resolveSymbols, type SymbolSettings, symbolVariables } from './symbol-variables.ts';
 
 const defaultChannels: readonly MarketChannel[] = [
@@ -200,31 +201,7 @@ export const wsVariables = {
     describe: 'time for a graceful stop',
     time: 'machine',
   },
-  HEALTH_HOST: {
-    parse: kind.text,
-    default: '127.0.0.1',
-    describe: 'address of the health endpoint; 0.0.0.0 in a pod, where the probes come from outside',
-  },
-  METRICS_PORT: {
-    parse: optional(kind.integer(0, 65_535)),
-    default: undefined as number | undefined,
-    describe: 'port of a second endpoint for /metrics; default: the health port alone',
-  },
-  TORGHUT_WS_VERSION: {
-    parse: kind.optionalText,
-    default: undefined as string | undefined,
-    describe: 'version shown in status and metrics, where the image names one',
-  },
-  TORGHUT_WS_COMMIT: {
-    parse: kind.optionalText,
-    default: undefined as string | undefined,
-    describe: 'commit shown in status and metrics, where the image names one',
-  },
-  HEALTH_PORT: {
-    parse: kind.integer(0, 65_535),
-    default: 8080,
-    describe: 'port of /healthz, /readyz, /metrics, /status',
-  },
+  ...healthVariables,
   TORGHUT_PARTITIONS: { parse: kind.integer(1, 1_000), default: 3, describe: 'partitions of the ingest and ta topics' },
   TOPIC_TRADES: topic('trades', 'topic of trades, corrections and cancels'),
   TOPIC_QUOTES: topic('quotes', 'topic of quotes'),
