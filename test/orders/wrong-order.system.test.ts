@@ -1,5 +1,5 @@
 /**
- * The matrix must be able to fail: a desk that posts before it claims is run through the very case of kills.system.test.ts.
+ * The matrix must be able to fail: a desk that posts before it claims is run through the very case of test/trade/crash-matrix.system.test.ts.
  */
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

@@ -76,13 +76,17 @@ export interface MatrixAccount {
   /** @param name homes and keys of daemons: replicas have one each, a restart has the same */
   start(name?: string, env?: NodeJS.ProcessEnv): RunningDaemon;
   /** Feeds another stretch of signals. */
-  feed(seconds: number): Promise<void>;
+  feed(seconds: number, symbols?: readonly string[]): Promise<void>;
   close(): Promise<void>;
 }
 
 let number = 0;
 
-export async function openAccount(world: MatrixWorld): Promise<MatrixAccount> {
+/** @param options.seconds of signals that are there when a daemon starts, the first of them `agoSeconds` old */
+export async function openAccount(
+  world: MatrixWorld,
+  { seconds = SECONDS, agoSeconds = SECONDS } = {},
+): Promise<MatrixAccount> {
   const { clock } = world;
   const runId = `m${process.pid}x${++number}`;
   const milli = number % 1_000;
@@ -132,15 +136,16 @@ export async function openAccount(world: MatrixWorld): Promise<MatrixAccount> {
   socket.send(JSON.stringify({ action: 'auth', key: KEY, secret: SECRET }));
   socket.send(JSON.stringify({ action: 'listen', data: { streams: ['trade_updates'] } }));
 
-  let fedUntilMs = Math.floor(clock.nowMs() / 1_000) * 1_000 - SECONDS * 1_000;
+  let fedUntilMs = Math.floor(clock.nowMs() / 1_000) * 1_000 - agoSeconds * 1_000;
   let offset = 0;
-  const feed = async (seconds: number) => {
+  const feed = async (seconds: number, symbols: readonly string[] = Object.keys(prices)) => {
     const bars: Record<string, unknown>[] = [];
     const signals: Record<string, unknown>[] = [];
     for (let i = 0; i < seconds; i++) {
       fedUntilMs += 1_000;
       const second = Math.round(fedUntilMs / 1_000);
       for (const [symbol, price] of Object.entries(prices)) {
+        if (!symbols.includes(symbol)) continue;
         const time = new Date(fedUntilMs).toISOString().replace('T', ' ').slice(0, 23);
         const place = { run_id: runId, src_partition: 0, src_offset: offset++ };
         const envelope = { symbol, window_size: 'PT1S', event_ts: time, revision: 0, seq: second, ...place };
@@ -155,7 +160,7 @@ export async function openAccount(world: MatrixWorld): Promise<MatrixAccount> {
     await world.engine.insert({ table: 'torghut.ta_microbars', values: bars, format: 'JSONEachRow' });
     await world.engine.insert({ table: 'torghut.ta_signal_log', values: signals, format: 'JSONEachRow' });
   };
-  await feed(SECONDS);
+  if (seconds > 0) await feed(seconds);
 
   const clean = Object.entries(process.env).filter(([name]) => !/^(TRADING|TA|KAFKA|APCA|DB|TORGHUT)_/.test(name));
   const environment = (key: string): NodeJS.ProcessEnv => ({

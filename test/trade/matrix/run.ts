@@ -20,7 +20,7 @@ export interface MatrixResult extends Verdict {
 }
 
 const STEP_MS = 20;
-const LIMIT_MS = 60_000;
+const LIMIT_MS = 180_000;
 
 /** Works the daemon until it is dead, or drained: everything read and decided, then the end phase. */
 export async function workUntilDone(

@@ -9,6 +9,8 @@ import type { MatrixAccount } from './account.ts';
 export interface PostReceived {
   seq: number;
   key_id: string;
+  /** Machine time, RFC 3339. */
+  machine_at: string;
   client_order_id: string | null;
 }
 
