@@ -3,6 +3,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import { readTaskState } from '../../src/daemons/ta/task-state.ts';
+import { partitionOfKey } from '../../src/lib/log/partition.ts';
 import { defaultTopics } from '../../src/lib/log/topics.ts';
 import { findService } from '../../src/lib/service/home.ts';
 import { sleep } from '../../src/lib/service/machine.ts';
@@ -55,6 +57,7 @@ interface Status {
   late: number;
   rejected: number;
   duplicates: number;
+  latest: { symbol: string }[];
 }
 
 async function statusOf(feed: Feed): Promise<Status | undefined> {
@@ -112,6 +115,13 @@ async function undisturbed() {
   const status = await statusOf(feed);
   expect(await kill(engine, 'SIGTERM')).toBe(0);
   return { ...(await outputs(feed)), status };
+}
+
+/** A progress record at another time. */
+function progressAt(record: FeedRecord['record'], atMs: number): FeedRecord {
+  const body = JSON.parse(String(record.value)) as Record<string, unknown>;
+  const value = Buffer.from(JSON.stringify({ ...body, event_ts: new Date(atMs).toISOString() }));
+  return { atMs, record: { ...record, value, timestampMs: atMs } };
 }
 
 describe('the ta engine on the embedded log', () => {
@@ -188,5 +198,37 @@ describe('the ta engine on the embedded log', () => {
     const again = await outputs(feed);
     expect(again.bars).toEqual(straight.bars);
     expect(again.signals).toEqual(straight.signals);
+  });
+
+  it('drops the stored state of a symbol that was silent for seven market days', async () => {
+    const feed = await newFeed();
+    const first = feedRecords(randomMarket(seed, 70, 5, ['AIG']), seed);
+    // Eight days later the market goes on without it.
+    const later = 8 * 86_400_000;
+    const next = feedRecords(
+      randomMarket(seed, 70, 5, ['SPY']).map(({ event, at }) => ({
+        event: { ...event, sec: event.sec + later / 1_000 },
+        at,
+      })),
+      seed,
+    );
+    const engine = startEngine(feed);
+    await write(feed, first);
+    await settled(feed, first.length);
+    const partition = partitionOfKey('AIG', partitions);
+    const before = await readTaskState(feed.log, defaultTopics.taState, partition);
+    expect([...before.symbols.keys()]).toContain('AIG');
+    const shifted = next.map(({ record, atMs }) => {
+      const isProgress = record.key === null;
+      return isProgress ? progressAt(record, atMs + later) : { atMs, record: { ...record, timestampMs: atMs + later } };
+    });
+    await write(feed, shifted);
+    await settled(feed, first.length + next.length);
+    const after = await readTaskState(feed.log, defaultTopics.taState, partition);
+    expect([...after.symbols.keys()]).not.toContain('AIG');
+    const other = await readTaskState(feed.log, defaultTopics.taState, partitionOfKey('SPY', partitions));
+    expect([...other.symbols.keys()]).toContain('SPY');
+    expect((await statusOf(feed))?.latest.map(({ symbol }) => symbol)).toEqual(['SPY']);
+    expect(await kill(engine, 'SIGTERM')).toBe(0);
   });
 });
