@@ -47,6 +47,14 @@ export function configure(command: Command): void {
           next: 'give --gitops for the manifests, or --apply for the cluster',
         });
       }
+      if ((options.apply || options.gitops !== undefined) && !options.cluster) {
+        throw usageError({
+          code: 'bad_place',
+          what: `${options.apply ? '--apply' : '--gitops'} changes the ws of a cluster`,
+          why: 'a ws of this machine is changed by nobody but its owner',
+          next: 'add --cluster, or read the diagnosis without it',
+        });
+      }
       const stop = new AbortController();
       process.once('SIGINT', () => stop.abort());
       process.exitCode = await diagnose({

@@ -2,7 +2,7 @@
  * The runbook's ten cases, staged with real parts: ws and its simulator, a real Kafka with SASL, kubectl against an API server.
  * Each situation is asked twice, as text and as JSON; neither may show a key.
  */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -154,6 +154,7 @@ describe('who holds the slot', () => {
     await rig.until('refused', ({ state }) => state === 'blocked');
     const found = await diagnose(['--home', rig.home]);
     expect(found).toMatchObject({ case: 'C', exit_code: 10, commands: [] });
+    expectNoSecretIn(rig);
 
     // A pod that was killed leaves the same slot behind.
     api.endpoints.set('torghut-ws-1', urlOf(rig));
@@ -167,6 +168,16 @@ describe('who holds the slot', () => {
   });
 });
 
+/** Nothing that a run leaves behind holds its secret: logs, topics, spool, state. */
+function expectNoSecretIn(rig: Rig): void {
+  expect(rig.stderr.ws).not.toContain('SIM-TEST-SECRET');
+  const files = readdirSync(rig.home, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  expect(files.length).toBeGreaterThan(3);
+  for (const { parentPath, name } of files) {
+    expect(readFileSync(join(parentPath, name)).includes('SIM-TEST-SECRET'), name).toBe(false);
+  }
+}
+
 describe('credentials', () => {
   test('D: refused everywhere', async () => {
     const rig = newRig({ simulatorArgs: ['--key', 'SIM-OTHER'], env: { SIMULATOR_SECRET: 'another-secret' } });
@@ -178,6 +189,7 @@ describe('credentials', () => {
     expect(found.evidence.filter(({ step }) => step === 6).map(({ verdict }) => verdict)).toEqual(
       Array(3).fill('problem'),
     );
+    expectNoSecretIn(rig);
   });
 
   test('E: good for REST, refused by the stream', async () => {
