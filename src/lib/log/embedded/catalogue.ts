@@ -36,9 +36,18 @@ function describeSpec(spec: TopicSpec): string {
   return `${spec.partitions} partitions, cleanup ${spec.cleanup}, retention ${spec.retentionMs} ms, owner ${spec.owner}`;
 }
 
+/** Asked for every record that is written: the names stay as they were made. */
+const ownerNames = new Map<string, string[]>();
+
 /** The environment that holds a partition. */
 export function ownerOf(spec: TopicSpec, partition: number): string {
-  return spec.owner.replaceAll('{p}', String(partition));
+  let names = ownerNames.get(spec.owner);
+  if (names === undefined) {
+    names = [];
+    ownerNames.set(spec.owner, names);
+  }
+  names[partition] ??= spec.owner.replaceAll('{p}', String(partition));
+  return names[partition];
 }
 
 export class Catalogue {
