@@ -6,8 +6,13 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { ClickHouseClient } from '@clickhouse/client';
+import { Command } from 'commander';
+import { vi } from 'vitest';
+import { findCommand } from '../../src/commands/table.ts';
+import { openEventLog } from '../../src/lib/log/open.ts';
 import { defaultTopics } from '../../src/lib/log/topics.ts';
 import { type ClockOwner, ownClockFile } from '../../src/lib/service/clock.ts';
+import { describeError, TorghutError } from '../../src/lib/service/errors.ts';
 import { findService, homePaths } from '../../src/lib/service/home.ts';
 import { clientOf, rowsOf, type StoreProcess, startStore, until } from '../embedded/rig.ts';
 import { type Finished, torghut } from '../support/torghut.ts';
@@ -24,6 +29,13 @@ export interface Status {
   rows?: { microbars: number; signals: number };
   tasks?: unknown[];
   control?: { paused: boolean; reason: string | null } | null;
+}
+
+export interface Answer {
+  code: number;
+  value: Record<string, unknown>;
+  /** What was told to the person who decides. */
+  stderr: string;
 }
 
 export class LiveRun {
@@ -90,25 +102,30 @@ export class LiveRun {
 
   /** Everything that the engine has committed is stored, and it has merged everything up to a market time. */
   async untilStored(atMs: number): Promise<void> {
-    const { log } = this.feed;
+    // Opened anew: topics that were made anew have other files.
+    const log = await openEventLog({ home: this.feed.home, env: {}, clock: this.clock });
     const topics = [defaultTopics.taBars, defaultTopics.taSignals];
-    await until(
-      `everything up to ${new Date(atMs).toISOString()} is stored`,
-      async () => {
-        const tasks = (await this.status('engine'))?.tasks as { watermark: string | null }[] | undefined;
-        if (tasks?.length !== 3) return false;
-        if (tasks.some(({ watermark }) => watermark === null || Date.parse(watermark) < atMs)) return false;
-        const stored = await log.groupOffsets(`torghut-ta-sink-${this.runId}`, topics);
-        const ends = await log.describeTopics(topics);
-        return ends.every(({ name, partitions }) =>
-          partitions.every(
-            ({ partition, latest }) =>
-              (stored.find((place) => place.topic === name && place.partition === partition)?.offset ?? 0n) >= latest,
-          ),
-        );
-      },
-      120_000,
-    );
+    try {
+      await until(
+        `everything up to ${new Date(atMs).toISOString()} is stored`,
+        async () => {
+          const tasks = (await this.status('engine'))?.tasks as { watermark: string | null }[] | undefined;
+          if (tasks?.length !== 3) return false;
+          if (tasks.some(({ watermark }) => watermark === null || Date.parse(watermark) < atMs)) return false;
+          const stored = await log.groupOffsets(`torghut-ta-sink-${this.runId}`, topics);
+          const ends = await log.describeTopics(topics);
+          return ends.every(({ name, partitions }) =>
+            partitions.every(
+              ({ partition, latest }) =>
+                (stored.find((place) => place.topic === name && place.partition === partition)?.offset ?? 0n) >= latest,
+            ),
+          );
+        },
+        120_000,
+      );
+    } finally {
+      await log.close();
+    }
   }
 
   rows<T>(query: string): Promise<T[]> {
@@ -128,17 +145,39 @@ export class LiveRun {
     return torghut([...args, '--home', this.feed.home], this.env(extra));
   }
 
-  async json(
-    args: readonly string[],
-    extra: NodeJS.ProcessEnv = {},
-  ): Promise<{ code: number | null; value: Record<string, unknown>; stderr: string }> {
-    const finished = await this.command([...args, '-o', 'json'], extra);
+  /**
+   * The same in this process, which saves its start: for everything that is not to be killed.
+   * @throws an error whose message begins with the code
+   */
+  async json(args: readonly string[], extra: NodeJS.ProcessEnv = {}): Promise<Answer> {
+    const found = findCommand(args);
+    if (found.kind !== 'command') throw new Error(`${args.join(' ')} is no command`);
+    const command = new Command('torghut').exitOverride();
+    (await found.entry.load()).configure(command);
+    const ours = ['TORGHUT_CLOCK', 'TORGHUT_RUN_ID', 'KAFKA_BOOTSTRAP', 'LOG_LEVEL'];
+    const env = { ...Object.fromEntries(ours.map((name) => [name, this.env()[name]])), ...extra };
+    for (const [name, value] of Object.entries(env)) vi.stubEnv(name, value);
+    let [stdout, stderr] = ['', ''];
+    const out = vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
+      stdout += String(text);
+      return true;
+    });
+    const err = vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+      stderr += String(text);
+      return true;
+    });
     try {
-      return { code: finished.code, value: JSON.parse(finished.stdout), stderr: finished.stderr };
-    } catch {
-      throw new Error(
-        `${args.join(' ')} ended with ${finished.code}/${finished.signal}: ${finished.stderr}${finished.stdout}`,
-      );
+      const rest = args.slice(found.words.length);
+      await command.parseAsync([...rest, '--home', this.feed.home, '-o', 'json'], { from: 'user' });
+      return { code: Number(process.exitCode ?? 0), value: JSON.parse(stdout), stderr };
+    } catch (error) {
+      const next = error instanceof TorghutError ? ` next: ${error.next}` : '';
+      throw new Error(`${describeError(error)}${next}`, { cause: error });
+    } finally {
+      out.mockRestore();
+      err.mockRestore();
+      vi.unstubAllEnvs();
+      process.exitCode = undefined;
     }
   }
 
