@@ -22,6 +22,7 @@ export const facts: StoreFacts = {
   tables: [
     { database: 'torghut_sim_a', table: 'x', bytes: 100, all_bytes: 100, ...total },
     { database: 'torghut_sim_a', table: 'y', bytes: 50, all_bytes: 50, ...total },
+    { database: 'torghut', table: 'ta_signals', bytes: 500, all_bytes: 500, ...total },
     { database: 'torghut', table: 'ta_signals__replicated_migration_v2', bytes: 100, all_bytes: 100, ...total },
   ],
   partitions: [
@@ -38,6 +39,7 @@ export const facts: StoreFacts = {
   ],
   replicated: [],
   runDatabases: [{ database: 'torghut_sim_a', runId: 'sim-a' }],
+  migrating: [],
   busy: [],
   inactive: { bytes: 7, parts: 1 },
   detached: ['ignored', 'clone', 'broken', '', 'covered-by-broken', 'noquorum'].map((reason) => ({

@@ -71,6 +71,24 @@ describe('the plan', () => {
     expect(steps.find(({ what }) => what === 'database torghut_sim_a')?.held).toBeNull();
   });
 
+  test.each([
+    ['while a migrator holds the database', { migrating: ['torghut'] }, 'a migration holds'],
+    ['while it has more rows than its table', { rows: 2 }, 'more rows than ta_signals'],
+    ['while it is written', { quiet: 30 }, 'written 30 s ago'],
+    ['while a statement runs on it', { busy: ['INSERT INTO ta_signals__replicated_migration_v2'] }, 'is running'],
+  ] as const)(
+    'holds back a shadow %s',
+    (_, change: { migrating?: readonly string[]; rows?: number; quiet?: number; busy?: readonly string[] }, why) => {
+      const tables = facts.tables.map((table) =>
+        table.table.includes('__')
+          ? { ...table, rows: change.rows ?? 1, quiet_seconds: change.quiet ?? 90_000 }
+          : table,
+      );
+      const node = oneNode({ tables, busy: [...(change.busy ?? [])], migrating: [...(change.migrating ?? [])] });
+      expect(plan({}, node).steps.find((step) => step.class === 5)?.held).toContain(why);
+    },
+  );
+
   test('never takes the database that is in use, whatever its name is', () => {
     const { steps } = plan({ database: 'torghut_sim_a' });
     expect(steps.some(({ statement }) => statement.includes('torghut_sim_a'))).toBe(false);

@@ -58,6 +58,9 @@ export interface SinkStatus {
   is_paused: boolean;
 }
 
+/** Machine ms of one look into the log while a batch is being stored. */
+const readAheadWaitMs = 20;
+
 export class Sink {
   readonly #options: SinkOptions;
   readonly #assignment: Assignment;
@@ -212,13 +215,23 @@ export class Sink {
 
   /** Reads what is there, and writes the batch when it is full or old enough. */
   async #turn(reader: LogReader, signal: AbortSignal): Promise<void> {
-    const { batchRows } = this.#options;
     const flushMs = this.#flushAfterMs();
     const interrupt = this.#assignment.interrupt;
     const ended = AbortSignal.any([signal, interrupt]);
     const age = machineMs() - this.#since;
     const waitMs = this.#rows.length === 0 ? 200 : Math.max(0, flushMs - age);
-    const room = Math.max(1, batchRows - this.#rows.length);
+    await this.#read(reader, waitMs, ended);
+    // The partitions change, or the process ends: whoever reads next begins at what is committed.
+    if (ended.aborted) return this.#drop(reader);
+    if (this.#isFull() || machineMs() - this.#since >= flushMs) await this.#flush(reader, ended);
+  }
+
+  #isFull(): boolean {
+    return this.#rows.length >= this.#options.batchRows || this.#bytes >= batchBytes;
+  }
+
+  async #read(reader: LogReader, waitMs: number, ended: AbortSignal): Promise<void> {
+    const room = Math.max(1, this.#options.batchRows - this.#rows.length);
     const records = await reader.poll({ maxRecords: room, waitMs, signal: ended });
     if (this.#rows.length === 0) this.#since = machineMs();
     for (const record of records) {
@@ -226,15 +239,11 @@ export class Sink {
       const kind = record.topic === this.#options.barsTopic ? 'bar' : 'signal';
       // JSON needs no waiting; Avro only for a schema that was not met yet.
       const { decoder } = this.#options;
-      const row = rowOfRecord(decoder && isFramed(record.value) ? await decoder.toJson(record, kind) : record, kind);
+      const row = rowOfRecord(decoder && isFramed(record.value) ? await decoder.toJson(record) : record, kind);
       if (row.runId !== this.#options.target.runId) throw otherRun(row, record.topic, this.#options.target.runId);
       this.#rows.push(row);
       this.#bytes += row.head.length;
     }
-    // The partitions change, or the process ends: whoever reads next begins at what is committed.
-    if (ended.aborted) return this.#drop(reader);
-    const isFull = this.#rows.length >= batchRows || this.#bytes >= batchBytes;
-    if (isFull || machineMs() - this.#since >= flushMs) await this.#flush(reader, ended);
   }
 
   /**
@@ -253,12 +262,24 @@ export class Sink {
       await this.#space.demand();
       await this.#writer.write(rows, this.#options.clock.nowMs());
     };
-    const began = machineMs();
-    const isStored = rows.length === 0 || (await this.#circuit.run(write, ended));
-    if (!isStored) return this.#drop(reader);
-    this.#flushTookMs = machineMs() - began;
+    const isBehind = this.#isFull();
     this.#rows = [];
     this.#bytes = 0;
+    const began = machineMs();
+    let isOver = rows.length === 0;
+    const storing = isOver ? Promise.resolve(true) : this.#circuit.run(write, ended);
+    const over = () => {
+      isOver = true;
+    };
+    storing.then(over, over);
+    const readAhead = async () => {
+      while (isBehind && !isOver && !ended.aborted && !this.#isFull()) await this.#read(reader, readAheadWaitMs, ended);
+    };
+    // While the engine stores a full batch the next one is read; it counts only behind this one.
+    const [stored, read] = await Promise.allSettled([storing, readAhead()]);
+    if (stored.status === 'rejected') throw stored.reason;
+    if (!stored.value) return this.#drop(reader);
+    this.#flushTookMs = machineMs() - began;
     for (const row of rows) {
       this.#stored[row.kind === 'bar' ? 'microbars' : 'signals'] += 1;
       if (this.#newestMs === undefined || row.eventMs > this.#newestMs) this.#newestMs = row.eventMs;
@@ -266,6 +287,7 @@ export class Sink {
     this.#rowsTotal.inc({ table: 'ta_microbars' }, rows.filter((row) => row.kind === 'bar').length);
     this.#rowsTotal.inc({ table: 'ta_signals' }, rows.filter((row) => row.kind === 'signal').length);
     await this.#assignment.commit(positions);
+    if (read.status === 'rejected') throw read.reason;
   }
 
   status(): SinkStatus {

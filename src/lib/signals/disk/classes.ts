@@ -138,11 +138,7 @@ function localCandidates(replica: string, facts: StoreFacts, question: ClassQues
       ({ database, table }) => shadowName.test(table) && !facts.runDatabases.some((of) => of.database === database),
     )
     .map((table) => {
-      const held = isBusy(facts, table.table)
-        ? 'a statement on it is running'
-        : table.quiet_seconds < shadowQuietSeconds
-          ? `written ${table.quiet_seconds} s ago: a migration may be running`
-          : null;
+      const held = holdOfShadow(table, facts);
       const statement = `DROP TABLE ${nameOf(table)} SYNC ${noLimit}`;
       return make(5, `${table.database}.${table.table}`, statement, table.all_bytes, 'no', held, `${table.rows} rows`);
     });
@@ -164,6 +160,19 @@ function holdOfDatabase(
   const quiet = tables.reduce((least, table) => Math.min(least, table.quiet_seconds), Number.POSITIVE_INFINITY);
   if (quiet >= quietSeconds) return null;
   return `nobody says that its run has finished, and it was written ${Math.round(quiet / 60)} minutes ago`;
+}
+
+/** Why a shadow is not dropped yet: it may hold the only copy of rows that a conversion has still to bring over. */
+function holdOfShadow(table: Table, facts: StoreFacts): string | null {
+  if (facts.migrating.includes(table.database))
+    return 'a migration holds the database; `torghut clickhouse migrate` resumes it';
+  if (isBusy(facts, table.table)) return 'a statement on it is running';
+  if (table.quiet_seconds < shadowQuietSeconds)
+    return `written ${table.quiet_seconds} s ago: a migration may be running`;
+  const name = table.table.replace(shadowName, '');
+  const live = facts.tables.find((of) => of.database === table.database && of.table === name);
+  if (/_kafka_staging$/.test(table.table) || (live?.rows ?? 0) >= table.rows) return null;
+  return `it has more rows than ${name}: finish the conversion with \`torghut clickhouse migrate\``;
 }
 
 const isBusy = (facts: StoreFacts, name: string): boolean => facts.busy.some((query) => query.includes(name));

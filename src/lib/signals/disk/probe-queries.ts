@@ -42,6 +42,7 @@ export const shapes = {
   }),
   engines: z.object({ database: z.string(), table: z.string(), engine: z.string() }),
   record: z.object({ comment: z.string() }),
+  migrating: z.object({ database: z.string() }),
   databases: z.object({ database: z.string(), run_comment: z.string() }),
   busy: z.object({ query: z.string() }),
   inactive: z.object({ bytes, parts: count }),
@@ -82,6 +83,8 @@ FROM system.parts GROUP BY database, table ORDER BY bytes DESC, database, table`
 FROM system.parts WHERE active GROUP BY database, table, partition, partition_id ORDER BY bytes DESC, database, table, partition`,
   engines: `SELECT database, name AS table, engine FROM system.tables WHERE engine LIKE '%MergeTree'`,
   record: "SELECT comment FROM system.tables WHERE database = {database:String} AND name = 'torghut_run'",
+  // The lock of a migrator (migration-lock.ts): it runs, or died and will be resumed.
+  migrating: "SELECT database FROM system.tables WHERE name = 'torghut_migration_lock'",
   // Databases whose names say that they are leftovers, with our record of a run (schema.ts).
   databases: `SELECT name AS database, (SELECT any(comment) FROM system.tables t WHERE t.database = d.name AND t.name = 'torghut_run') AS run_comment
 FROM system.databases d WHERE match(name, '^torghut_(sim|replay)_') ORDER BY name`,

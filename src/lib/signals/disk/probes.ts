@@ -17,6 +17,8 @@ export interface StoreFacts {
   replicated: string[];
   /** Databases of simulations and replays with the run that is recorded in them. */
   runDatabases: { database: string; runId: string | null }[];
+  /** Databases that a migrator holds, or held when it died. */
+  migrating: string[];
   /** Statements that run now, for what is in use. */
   busy: string[];
   inactive: { bytes: number; parts: number };
@@ -92,6 +94,7 @@ export async function probeStore(
       database: name,
       runId: recordOf(comment)?.run_id ?? null,
     })),
+    migrating: (await ask('migrating')).map(({ database: name }) => name),
     busy: (await ask('busy')).map(({ query }) => query),
     inactive: { bytes: inactive?.bytes ?? 0, parts: inactive?.parts ?? 0 },
     detached,
