@@ -126,6 +126,7 @@ export class Forwarder {
       if (isTick && nowMs - this.#observedMs >= LAG_INTERVAL_MS) {
         this.#observedMs = nowMs;
         metrics.lagMs.observe({ feed: this.#options.feed, channel }, Math.max(0, this.#lastLagMs));
+        metrics.anyLagMs.observe(Math.max(0, this.#lastLagMs));
       }
     }
     if (message.type === 's' || message.type === 'l') {
@@ -247,7 +248,10 @@ export class Forwarder {
     const { metrics, lanes, records } = this.#options;
     this.gaps.open -= 1;
     this.gaps[isRepaired ? 'repaired' : 'unrepaired'] += 1;
-    metrics.gaps.inc({ repaired: String(isRepaired) });
+    // A gap of a partition is one of each of its channels.
+    for (const channel of ['trades', 'quotes', 'bars']) {
+      metrics.gaps.inc({ feed: this.#options.feed, channel, repaired: String(isRepaired) });
+    }
     if (!lanes.some((other) => other.isHolding)) records.seenTrades.hold = false;
     setTimeout(() => {
       if (!lane.isHolding) lane.owed.clear();

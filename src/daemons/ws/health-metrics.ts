@@ -16,6 +16,7 @@ export interface HealthMetrics {
   readinessErrors: Counter<'error_class'>;
   readinessClass: Gauge<'error_class'>;
   duplicates: Counter<'feed' | 'channel'>;
+  orderDuplicates: Counter<'channel'>;
   symbolFetches: Counter;
   symbolFailures: Counter<'reason'>;
   symbolsDegraded: Gauge;
@@ -55,6 +56,7 @@ export function createHealthMetrics(registers: Registry[], name: (text: string) 
     ),
     readinessErrors: counter('readiness_errors_total', 'times readiness was lost, by class', 'error_class'),
     readinessClass: gauge('readyz_error_class', '1 for the class that keeps ws from being ready', 'error_class'),
+    orderDuplicates: counter('dedup_drops_total', 'order events that were given before', 'channel'),
     duplicates: counter('market_data_dedup_drops_total', 'trades and bars that were given before', 'feed', 'channel'),
     symbolFetches: counter('desired_symbols_fetch_success_total', 'polls of the symbol service that were taken'),
     symbolFailures: counter('desired_symbols_fetch_failures_total', 'polls that were not taken', 'reason'),

@@ -7,6 +7,7 @@ import { createHealthMetrics, type HealthMetrics } from './health-metrics.ts';
 export interface WsMetrics extends HealthMetrics {
   registry: Registry;
   lagMs: Histogram<'feed' | 'channel'>;
+  anyLagMs: Histogram;
   commitSeconds: Histogram;
   commitErrors: Counter<'error_class'>;
   produced: Counter<'topic'>;
@@ -15,7 +16,7 @@ export interface WsMetrics extends HealthMetrics {
   decodeFailures: Counter<'reason'>;
   dlq: Counter<'reason'>;
   shed: Counter<'channel'>;
-  gaps: Counter<'repaired'>;
+  gaps: Counter<'feed' | 'channel' | 'repaired'>;
   repairedRecords: Counter<'channel' | 'late'>;
   connects: Counter<'stream'>;
   connectErrors: Counter<'stream' | 'error_class'>;
@@ -26,6 +27,8 @@ export interface WsMetrics extends HealthMetrics {
   ready: Gauge;
   gates: Gauge<'gate'>;
 }
+
+const LAG_BUCKETS = [1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 60_000];
 
 export function createWsMetrics(): WsMetrics {
   const registry = new Registry();
@@ -38,7 +41,13 @@ export function createWsMetrics(): WsMetrics {
       name: name('market_data_lag_ms'),
       help: 'market ms from the event to our receipt, live messages (a sample)',
       labelNames: ['feed', 'channel'],
-      buckets: [1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 60_000],
+      buckets: LAG_BUCKETS,
+      registers,
+    }),
+    anyLagMs: new Histogram({
+      name: name('lag_ms'),
+      help: 'market ms from the event to our receipt over all channels (a sample)',
+      buckets: LAG_BUCKETS,
       registers,
     }),
     commitSeconds: new Histogram({
@@ -89,7 +98,12 @@ export function createWsMetrics(): WsMetrics {
       labelNames: ['channel'],
       registers,
     }),
-    gaps: new Counter({ name: name('gaps_total'), help: 'gaps by outcome', labelNames: ['repaired'], registers }),
+    gaps: new Counter({
+      name: name('gaps_total'),
+      help: 'gaps of a partition and channel, by outcome',
+      labelNames: ['feed', 'channel', 'repaired'],
+      registers,
+    }),
     repairedRecords: new Counter({
       name: name('repaired_records_total'),
       help: 'records taken from REST',

@@ -143,7 +143,7 @@ export function createStreams(parts: StreamParts): { market: MarketStream; order
     },
     onUpdate: (raw) => {
       forwarder.received.trade_updates = (forwarder.received.trade_updates ?? 0) + 1;
-      orderEvents.receive(raw);
+      if (!orderEvents.receive(raw)) metrics.orderDuplicates.inc({ channel: 'trade_updates' });
     },
     onBadFrame: (text, detail) => deadLetters.write('json', text, detail, ''),
   });
