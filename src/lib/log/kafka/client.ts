@@ -10,6 +10,7 @@ import loggers from 'kafkajs/src/loggers/index.js';
 import RequestQueue from 'kafkajs/src/network/requestQueue/index.js';
 import defaultSocketFactory from 'kafkajs/src/network/socketFactory.js';
 import { machineMs } from '../../service/machine.ts';
+import { encodeProduceInOnePiece } from './produce-encoding.ts';
 import type { KafkaSettings } from './settings.ts';
 
 const READ_COMMITTED = 1;
@@ -24,6 +25,8 @@ RequestQueue.prototype.scheduleCheckPendingRequests = function scheduleWithoutNe
   original.call(this);
   if (past < clock) this.throttledUntil = past;
 };
+
+encodeProduceInOnePiece();
 
 /** Connection options shared by the public client and the manual reader. */
 function connectionOptions(settings: KafkaSettings) {

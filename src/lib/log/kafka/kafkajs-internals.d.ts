@@ -105,3 +105,48 @@ declare module 'kafkajs/src/network/requestQueue/index.js' {
     scheduleCheckPendingRequests(): void;
   }
 }
+
+declare module 'kafkajs/src/protocol/encoder.js' {
+  export default class Encoder {
+    readonly buffer: Buffer;
+    writeString(value: string | null): this;
+    writeInt16(value: number): this;
+    writeInt32(value: number): this;
+    writeBytes(value: Buffer): this;
+  }
+}
+
+declare module 'kafkajs/src/protocol/recordBatch/crc32C/index.js' {
+  export default function crc32C(bytes: Buffer): number;
+}
+
+declare module 'kafkajs/src/protocol/requests/index.js' {
+  import type Encoder from 'kafkajs/src/protocol/encoder.js';
+  export interface ProduceMessage {
+    key?: string | Buffer | null;
+    value: string | Buffer | null;
+    timestamp?: string | number | null;
+    headers?: Record<string, string | Buffer | (string | Buffer)[]>;
+  }
+  export interface ProduceArguments {
+    acks: number;
+    timeout: number;
+    transactionalId?: string | null;
+    producerId?: unknown;
+    producerEpoch?: number;
+    compression?: number;
+    topicData: {
+      topic: string;
+      partitions: { partition: number; firstSequence?: number; messages: ProduceMessage[] }[];
+    }[];
+  }
+  export interface ProduceProtocol {
+    versions: string[];
+    protocol(options: { version: number }): (given: ProduceArguments) => {
+      request: { encode(): Promise<Encoder> };
+      response: unknown;
+    };
+  }
+  const exported: { requests: { Produce: ProduceProtocol } };
+  export default exported;
+}
