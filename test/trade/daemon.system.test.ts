@@ -11,7 +11,7 @@ afterAll(() => rig.close());
 describe('the trade daemon', () => {
   it('trades on signals, refuses what the limits refuse, and agrees with the broker to the share', async () => {
     rig.startTrade();
-    await rig.until(async () => (await rig.status())?.leader, 30_000);
+    await rig.until(async () => (await rig.status())?.leader, 90_000);
     rig.clock.setSpeed(4);
     rig.startFeeding();
     await rig.until(async () => ((await rig.status())?.decisions.submitted ?? 0) >= 8, 120_000);
@@ -48,7 +48,7 @@ describe('the trade daemon', () => {
     const before = await rig.status();
     await rig.kill('trade');
     rig.startTrade();
-    await rig.until(async () => ((await rig.status())?.cycles ?? 0) > 2, 30_000);
+    await rig.until(async () => ((await rig.status())?.cycles ?? 0) > 2, 90_000);
     const after = await rig.status();
     expect(BigInt(after?.epoch ?? 0)).toBeGreaterThan(BigInt(before?.epoch ?? 0));
     expect(after?.decisions.submitted).toBeGreaterThanOrEqual(before?.decisions.submitted ?? 0);

@@ -7,16 +7,12 @@ import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { type LedgerSource, ledgerSource, type SignalStoreSource, signalStoreSource } from '../../embedded/connect.ts';
 import { storeVariables } from '../../embedded/variables.ts';
-import { createRequestBudget } from '../../lib/alpaca/trading-budget.ts';
 import { checkBrokerHost } from '../../lib/alpaca/trading-host.ts';
-import { openTradingMutations } from '../../lib/alpaca/trading-mutations.ts';
 import { openTradingReads, type TradingReads } from '../../lib/alpaca/trading-rest.ts';
 import type { Leadership } from '../../lib/ledger/contract.ts';
 import { type OrderLedger, openLedger } from '../../lib/ledger/open.ts';
 import { type OperatorLedger, openOperatorLedger } from '../../lib/ledger/operator.ts';
 import type { OrderDesk } from '../../lib/orders/contract.ts';
-import { createOrderDesk } from '../../lib/orders/desk.ts';
-import { createOrderFirewall } from '../../lib/orders/firewall.ts';
 import { type Clock, openClock } from '../../lib/service/clock.ts';
 import { loadConfig } from '../../lib/service/config.ts';
 import { refusedError, TorghutError, unreachableError, usageError } from '../../lib/service/errors.ts';
@@ -25,6 +21,7 @@ import { createLogger } from '../../lib/service/logging.ts';
 import { createSignalReader, type SignalReader } from '../../lib/signals/reader.ts';
 import { readRunFile } from '../up/run-file.ts';
 import { readTradeStatus } from './client.ts';
+import { brokerBudget, openDesk } from './desk.ts';
 import { otherNames, type TradeConfig, tradeVariables } from './variables.ts';
 
 export interface OperatorOptions {
@@ -66,9 +63,6 @@ export interface Operator {
 
 /** Machine ms that an expired leadership may take to be taken over: lease, and the wait for its transactions. */
 const LEAD_WAIT_MS = 20_000;
-const NORMAL_PER_MINUTE = 150;
-const CANCEL_PER_MINUTE = 50;
-const SIMULATOR_PER_MINUTE = 60_000;
 
 /** Who acts, for the audit trail: as given, else the user of this machine. */
 export function actorName(given: string | undefined): string {
@@ -148,27 +142,17 @@ export async function openOperator(options: OperatorOptions): Promise<Operator> 
           const isOver = error instanceof TorghutError && error.code === 'leadership_wait_aborted';
           throw isOver ? ledElsewhere(accountLabel, 'a process that began meanwhile') : error;
         });
-      const firewall = createOrderFirewall({
+      const desk = openDesk({
+        config,
         accountLabel,
-        mutations: openTradingMutations(address, config.TRADING_BROKER_MUTATION_HTTP_TIMEOUT_SECONDS * 1_000),
+        address,
         budget,
-        leadership,
-        isKillSwitchOn: () => true,
-      });
-      const desk = createOrderDesk({
+        reads,
         ledger,
         leadership,
-        broker: reads,
-        firewall,
         clock,
         log: createLogger('trade'),
-        settings: {
-          accountLabel,
-          submitLookupMs: config.TRADING_SUBMIT_LOOKUP_SECONDS * 1_000,
-          maxDecisionAgeMs: config.TRADING_MAX_DECISION_AGE_SECONDS * 1_000,
-          reconcileMs: config.TRADING_RECONCILE_MS,
-          reconcileMinMachineMs: 1_000,
-        },
+        isKillSwitchOn: () => true,
       });
       return { desk, leadership, close: () => leadership.release() };
     },
@@ -194,10 +178,8 @@ function brokerConnection(config: TradeConfig, clock: Clock, home: string) {
   const secretKey = isConfigured ? APCA_API_SECRET_KEY : 'SIM-OPERATOR-LOCAL';
   const baseUrl = isConfigured ? APCA_API_BASE_URL : (simulator as string);
   const checked = checkBrokerHost({ baseUrl, mode, keyId, clockKind: clock.kind });
-  const perMinute =
-    config.TRADING_BROKER_REQUESTS_PER_MINUTE ?? (checked.isSimulator ? SIMULATOR_PER_MINUTE : NORMAL_PER_MINUTE);
-  const budget = createRequestBudget(perMinute, CANCEL_PER_MINUTE);
-  const address = { baseUrl: checked.baseUrl, keyId, secretKey };
+  const budget = brokerBudget(config, checked.isSimulator);
+  const address = { baseUrl: checked.baseUrl, keyId, secretKey, isSimulator: checked.isSimulator };
   return { address, budget, reads: openTradingReads({ ...address, budget, readTries: 2 }) };
 }
 

@@ -3,15 +3,11 @@
  * Everything that holds a connection is made here and given up together, so that a restarted Postgres, engine or broker on
  * another port is found by beginning anew. What was begun and not finished is found again in the ledger.
  */
-import { createRequestBudget } from '../../lib/alpaca/trading-budget.ts';
-import { openTradingMutations } from '../../lib/alpaca/trading-mutations.ts';
 import { openTradingReads } from '../../lib/alpaca/trading-rest.ts';
 import type { Leadership } from '../../lib/ledger/contract.ts';
 import { type OrderLedger, openLedger } from '../../lib/ledger/open.ts';
 import type { EventLog } from '../../lib/log/port.ts';
 import type { OrderDesk } from '../../lib/orders/contract.ts';
-import { createOrderDesk } from '../../lib/orders/desk.ts';
-import { createOrderFirewall } from '../../lib/orders/firewall.ts';
 import { approveUnchanged } from '../../lib/review/reviewer.ts';
 import type { Clock } from '../../lib/service/clock.ts';
 import { describeError, TorghutError } from '../../lib/service/errors.ts';
@@ -23,19 +19,12 @@ import { tradingCycle } from '../../lib/trading/cycle.ts';
 import type { SignalSource } from '../../lib/trading/ports.ts';
 import { endsCycle } from '../../lib/trading/process.ts';
 import { sessionGate } from '../../lib/trading/session.ts';
+import { type BrokerAddress, brokerBudget, openDesk } from './desk.ts';
 import { drainOrders } from './drain.ts';
 import { confirmationReader, demandAccount } from './live.ts';
 import { universeOf } from './settings.ts';
 import type { StatusBoard } from './status.ts';
 import type { TradeConfig } from './variables.ts';
-
-/** Where the broker is now and with which keys. */
-export interface BrokerAddress {
-  baseUrl: string;
-  keyId: string;
-  secretKey: string;
-  isSimulator: boolean;
-}
 
 export interface SessionOptions {
   home: string;
@@ -63,11 +52,6 @@ export interface SessionOptions {
 const STILL_CLOCK_MS = 1_000;
 const BACKOFF_BASE_MS = 100;
 const BACKOFF_MAX_MS = 5_000;
-
-/** Budgets of a real account (spec trading 4.4) and of our own simulator. */
-const NORMAL_PER_MINUTE = 150;
-const CANCEL_PER_MINUTE = 50;
-const SIMULATOR_PER_MINUTE = 60_000;
 
 /**
  * Leads until something ends it. Returns when the signal aborts.
@@ -105,42 +89,28 @@ async function lead(options: SessionOptions, ledger: OrderLedger, leadership: Le
   const { settings, counters } = board;
   const { accountLabel, runId } = settings;
   const address = options.brokerAddress();
-  const perMinute = config.TRADING_BROKER_REQUESTS_PER_MINUTE;
-  const budget = createRequestBudget(
-    perMinute ?? (address.isSimulator ? SIMULATOR_PER_MINUTE : NORMAL_PER_MINUTE),
-    CANCEL_PER_MINUTE,
-  );
-  const connection = { ...address, budget };
+  const budget = brokerBudget(config, address.isSimulator);
   const reads = openTradingReads({
-    ...connection,
+    ...address,
+    budget,
     // Nearby and restarted within a second: look again soon rather than wait for seconds.
     ...(address.isSimulator ? { retryBaseMs: 50, readTimeoutMs: 2_000 } : {}),
   });
   const broker = brokerView(reads, clock);
   await demandAccount(broker, settings);
   let isStopped = settings.killSwitch || (await ledger.read.account.controls(accountLabel)).killSwitch;
-  const firewall = createOrderFirewall({
+  const desk = openDesk({
+    config,
     accountLabel,
-    mutations: openTradingMutations(connection, config.TRADING_BROKER_MUTATION_HTTP_TIMEOUT_SECONDS * 1_000),
+    address,
     budget,
-    leadership,
-    isKillSwitchOn: () => isStopped,
-  });
-  const desk = createOrderDesk({
+    reads,
     ledger,
     leadership,
-    broker: reads,
-    firewall,
     clock,
     log,
-    settings: {
-      accountLabel,
-      submitLookupMs: config.TRADING_SUBMIT_LOOKUP_SECONDS * 1_000,
-      maxDecisionAgeMs: settings.maxDecisionAgeSeconds * 1_000,
-      reconcileMs: config.TRADING_RECONCILE_MS,
-      reconcileMinMachineMs: address.isSimulator ? 250 : 1_000,
-    },
-    ...(eventLog ? { feed: { eventLog, topic: config.TRADING_ORDER_FEED_TOPIC, runId } } : {}),
+    isKillSwitchOn: () => isStopped,
+    feed: eventLog && { eventLog, topic: config.TRADING_ORDER_FEED_TOPIC, runId },
   });
   const cycle = tradingCycle({
     settings,
