@@ -170,6 +170,65 @@ describe.skipIf(addon === undefined)('a cluster', () => {
     expect(JSON.parse(schema.stdout)).toMatchObject({ cluster: 'default', drift: [] });
   });
 
+  test('converts replicated tables of the former system from one host, twice, on keeper paths that are free', async () => {
+    const database = 'replicated';
+    await direct.command({ query: `CREATE DATABASE ${database}` });
+    await makeFormerTables(
+      direct,
+      database,
+      (table) =>
+        `ReplicatedReplacingMergeTree('/clickhouse/tables/{cluster}/{shard}/${database}_${table}', '{replica}', ingest_ts)`,
+    );
+    await fillFormerTables(direct, database, 20);
+    for (const table of ['ta_microbars', 'ta_signals'])
+      await direct.command({
+        query: `OPTIMIZE TABLE ${database}.${table} FINAL SETTINGS optimize_skip_merged_partitions = 0`,
+      });
+    on(database);
+    const keys = async () =>
+      rowsOf(direct, `SELECT uniqExact(symbol, event_ts) AS n FROM ${database}.ta_microbars FINAL`);
+    const pathOf = async () =>
+      rowsOf(
+        direct,
+        `SELECT zookeeper_path AS path FROM system.replicas WHERE database = '${database}' AND table = 'ta_microbars'`,
+      );
+    const before = await keys();
+    const convert = async () => {
+      const args = ['--cluster', 'default', '--ttl-days', 'none'];
+      const plan = JSON.parse((await run(...args, '--plan')).stdout);
+      front.statements.length = 0;
+      const done = await run(...args, '--confirm', plan.plan_id);
+      expect(done.error).toBeUndefined();
+      const sent = changes(front.statements);
+      await expectParsed(sent);
+      return sent.filter((text) => text.includes('ta_microbars') && !/^(ALTER|CREATE VIEW)/.test(text)).map(head);
+    };
+    const shadow = `${database}.ta_microbars__replicated_migration_v2`;
+    const days = ['2026-08-03', '2026-08-04', '2026-08-05'];
+    expect((await convert()).filter((text) => !text.includes(`EXISTS ${database}.ta_microbars ON`))).toEqual([
+      `CREATE TABLE IF NOT EXISTS ${shadow} ON CLUSTER default`,
+      `SYSTEM SYNC REPLICA ON CLUSTER default ${database}.ta_microbars`,
+      ...days.map(() => `INSERT INTO ${shadow}`),
+      `SYSTEM SYNC REPLICA ON CLUSTER default ${shadow}`,
+      `EXCHANGE TABLES ${database}.ta_microbars AND ${shadow} ON CLUSTER default`,
+      `DROP TABLE ${shadow} ON CLUSTER default SYNC SETTINGS`,
+    ]);
+    expect(await keys()).toEqual(before);
+    expect(await pathOf()).toEqual([
+      { path: `/clickhouse/tables/default/0/${database}_ta_microbars__replicated_migration_v2` },
+    ]);
+    // Somebody makes it anew in another order on the path that it has now.
+    await direct.command({
+      query: `CREATE TABLE ${database}.other AS ${database}.ta_microbars ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{cluster}/{shard}/other__replicated_migration_v2', '{replica}', revision) PARTITION BY toDate(event_ts) ORDER BY (symbol, event_ts)`,
+    });
+    await direct.command({ query: `INSERT INTO ${database}.other SELECT * FROM ${database}.ta_microbars` });
+    await direct.command({ query: `EXCHANGE TABLES ${database}.other AND ${database}.ta_microbars` });
+    await direct.command({ query: `DROP TABLE ${database}.other SYNC` });
+    await convert();
+    expect(await pathOf()).toEqual([{ path: `/clickhouse/tables/default/0/${database}_ta_microbars` }]);
+    expect(await keys()).toEqual(before);
+  });
+
   test('takes in what began on a single node: tables, bookkeeping and views become replicated', async () => {
     const database = 'grown';
     on(database);

@@ -176,42 +176,46 @@ describe('torghut clickhouse migrate', () => {
     ]);
   });
 
-  test('kill -9 of the engine at each step: a repeat finishes the migration', async () => {
-    const made = newDatabase();
-    await client.command({ query: `CREATE DATABASE ${made}` });
-    const calls: string[] = [];
-    await runMigration(
-      recording(client, (query) => void calls.push(query)),
-      await planMigration(client, wishFor(made)),
-      wishFor(made),
-    );
-    const all = [...calls.keys()];
-    const steps = process.env.TORGHUT_TEST_FULL ? all : sampled(all, 5);
-    for (const step of steps) {
-      const database = newDatabase();
-      await client.command({ query: `CREATE DATABASE ${database}` });
-      const plan = await planMigration(client, wishFor(database));
-      let done = 0;
-      const dying = recording(client, async () => {
-        if (done++ !== step) return;
-        // Even steps die before the statement, odd ones while it is on its way.
-        if (step % 2 === 0) await store.kill();
-        else void store.kill();
-      });
-      const outcome = await runMigration(dying, plan, wishFor(database)).then(
-        () => 'done',
-        () => 'cut off',
+  test(
+    'kill -9 of the engine at each step: a repeat finishes the migration',
+    async () => {
+      const made = newDatabase();
+      await client.command({ query: `CREATE DATABASE ${made}` });
+      const calls: string[] = [];
+      await runMigration(
+        recording(client, (query) => void calls.push(query)),
+        await planMigration(client, wishFor(made)),
+        wishFor(made),
       );
-      expect(done, 'the step was reached').toBeGreaterThan(step);
-      // The last call gives the lock back, which may fail without harm.
-      if (step % 2 === 0 && step < all.length - 1) expect(outcome, `step ${step}: ${calls[step]}`).toBe('cut off');
-      await store.kill();
-      await client.close();
-      store = await startStore('clickhouse', home);
-      client = clientOf(store.endpoint);
-      const rest = await planMigration(client, wishFor(database));
-      await runMigration(client, rest, wishFor(database));
-      expect((await reportSchema(client, database)).drift, `after step ${step}: ${calls[step]}`).toEqual([]);
-    }
-  }, 120_000);
+      const all = [...calls.keys()];
+      const steps = process.env.TORGHUT_TEST_FULL ? all : sampled(all, 5);
+      for (const step of steps) {
+        const database = newDatabase();
+        await client.command({ query: `CREATE DATABASE ${database}` });
+        const plan = await planMigration(client, wishFor(database));
+        let done = 0;
+        const dying = recording(client, async () => {
+          if (done++ !== step) return;
+          // Even steps die before the statement, odd ones while it is on its way.
+          if (step % 2 === 0) await store.kill();
+          else void store.kill();
+        });
+        const outcome = await runMigration(dying, plan, wishFor(database)).then(
+          () => 'done',
+          () => 'cut off',
+        );
+        expect(done, 'the step was reached').toBeGreaterThan(step);
+        // The last call gives the lock back, which may fail without harm.
+        if (step % 2 === 0 && step < all.length - 1) expect(outcome, `step ${step}: ${calls[step]}`).toBe('cut off');
+        await store.kill();
+        await client.close();
+        store = await startStore('clickhouse', home);
+        client = clientOf(store.endpoint);
+        const rest = await planMigration(client, wishFor(database));
+        await runMigration(client, rest, wishFor(database));
+        expect((await reportSchema(client, database)).drift, `after step ${step}: ${calls[step]}`).toEqual([]);
+      }
+    },
+    process.env.TORGHUT_TEST_FULL ? 900_000 : 180_000,
+  );
 });

@@ -108,11 +108,15 @@ export function catchUpStatement(source: RowSource, to: string): string {
 
 const isBehind = 'present = 0 OR have < revision';
 
-/** The mapped rows of a day, each beside the row of its key in another table. */
-function sideBySide(source: RowSource, to: string): string {
-  const key = source.table.orderBy.join(', ');
-  const there = `SELECT ${key}, revision AS have, 1 AS present FROM ${source.database}.${to} FINAL WHERE toDate(event_ts) = {day:Date}`;
-  return `FROM (${mappedRows(source)}) AS rows_of_old LEFT JOIN (${there}) AS rows_of_new USING (${key})`;
+/** The mapped rows of a day, each beside the row of its key in another table; with marks of their contents where asked. */
+function sideBySide(source: RowSource, to: string, hasMarks = false): string {
+  const { database, table } = source;
+  const key = table.orderBy.join(', ');
+  const columns = table.columns.map(({ name }) => name).join(', ');
+  const mark = (name: string) => (hasMarks ? `, cityHash64(toString(tuple(${columns}))) AS ${name}` : '');
+  const old = hasMarks ? `SELECT ${key}, revision${mark('mark')} FROM (${mappedRows(source)})` : mappedRows(source);
+  const there = `SELECT ${key}, revision AS have${mark('mark_there')}, 1 AS present FROM ${database}.${to} FINAL WHERE toDate(event_ts) = {day:Date}`;
+  return `FROM (${old}) AS rows_of_old LEFT JOIN (${there}) AS rows_of_new USING (${key})`;
 }
 
 /**
@@ -120,13 +124,7 @@ function sideBySide(source: RowSource, to: string): string {
  * copied rows, so each must be there byte by byte; else one that somebody wrote since in the same revision counts as there.
  */
 export function missingQuery(source: RowSource, to: string, isExact: boolean): string {
-  const { database, table, ttlDays } = source;
-  const mark = `cityHash64(toString(tuple(${table.columns.map(({ name }) => name).join(', ')})))`;
-  const key = table.orderBy.join(', ');
-  const counted = `SELECT count() FROM ${database}.${to} FINAL WHERE toDate(event_ts) = {day:Date}${notExpired('event_ts', ttlDays)}`;
-  const rows = isExact
-    ? `FROM (SELECT ${key}, revision, ${mark} AS mark FROM (${mappedRows(source)})) AS rows_of_old LEFT JOIN (SELECT ${key}, revision AS have, ${mark} AS mark_there, 1 AS present FROM ${database}.${to} FINAL WHERE toDate(event_ts) = {day:Date}) AS rows_of_new USING (${key})`
-    : sideBySide(source, to);
+  const counted = `SELECT count() FROM ${source.database}.${to} FINAL WHERE toDate(event_ts) = {day:Date}${notExpired('event_ts', source.ttlDays)}`;
   const missing = isExact ? `${isBehind} OR (have = revision AND mark != mark_there)` : isBehind;
-  return `SELECT countIf(${missing}) AS missing, count() AS rows, (${counted}) AS there ${rows}`;
+  return `SELECT countIf(${missing}) AS missing, count() AS rows, (${counted}) AS there ${sideBySide(source, to, isExact)}`;
 }

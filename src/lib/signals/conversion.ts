@@ -35,6 +35,8 @@ export interface Conversion {
   has_shadow: boolean;
   from_engine: string;
   from_sorting_key: string;
+  /** What the new table's keeper path has behind the usual one: the old table may hold either. */
+  path_suffix: string;
   /** Rows and bytes of the old table, as the asked host counts them. */
   rows: number;
   bytes: number;
@@ -76,6 +78,7 @@ export async function findConversions(client: ClickHouseClient, question: Conver
       has_shadow: shadow.exists,
       from_engine: old.engine ?? '',
       from_sorting_key: old.sorting_key ?? '',
+      path_suffix: old.keeperPath?.endsWith(shadowSuffix) ? '' : shadowSuffix,
       ...(await sizeOf(client, database, old.table)),
     });
   }
@@ -132,7 +135,8 @@ export function conversionStatements(question: ConversionQuestion, conversion: C
     ...(conversion.stage === 'finish'
       ? []
       : [
-          ...(conversion.has_shadow ? [] : [createShadow(question, table)]),
+          ...(conversion.has_shadow ? [] : [createShadow(question, conversion)]),
+          ...(isReplicated(conversion) ? sync(table.name) : []),
           copy(table.name, shadow),
           ...sync(shadow),
           exchange(database, table.name, layout),
@@ -143,11 +147,13 @@ export function conversionStatements(question: ConversionQuestion, conversion: C
   ];
 }
 
-const createShadow = ({ database, ttlDays, layout }: ConversionQuestion, table: Table) =>
-  createTableSql(database, table, ttlDays, {
+const isReplicated = ({ from_engine }: Conversion) => from_engine.startsWith('Replicated');
+
+const createShadow = ({ database, ttlDays, layout }: ConversionQuestion, { table, path_suffix }: Conversion) =>
+  createTableSql(database, tableNamed(table), ttlDays, {
     layout,
-    name: `${table.name}${shadowSuffix}`,
-    pathSuffix: shadowSuffix,
+    name: `${table}${shadowSuffix}`,
+    pathSuffix: path_suffix,
     settings: tableSettings,
   });
 
@@ -168,8 +174,8 @@ function tableNamed(name: string): Table {
 
 function sourceOf(question: ConversionQuestion, conversion: Conversion, from: string): RowSource {
   const { database, layout, ttlDays } = question;
-  const isReplicated = conversion.from_engine.startsWith('Replicated');
-  return { database, table: tableNamed(conversion.table), kind: conversion.kind, from, layout, isReplicated, ttlDays };
+  const { kind, table } = conversion;
+  return { database, table: tableNamed(table), kind, from, layout, isReplicated: isReplicated(conversion), ttlDays };
 }
 
 /** Refuses what would fail half way. @throws `conversion_no_room`, `conversion_writer_active` */
@@ -224,7 +230,11 @@ export async function convertTable(
   const table = conversion.table;
   const shadow = `${table}${shadowSuffix}`;
   if (conversion.stage === 'fill') {
-    if (!conversion.has_shadow) await client.command({ query: createShadow(question, tableNamed(table)) });
+    if (!conversion.has_shadow) await client.command({ query: createShadow(question, conversion) });
+    // This host reads for all of them.
+    if (layout.cluster !== undefined && isReplicated(conversion)) {
+      await client.command({ query: syncStatement(database, table, layout) });
+    }
     await carryOver(client, question, conversion, { from: table, to: shadow, isExact: true });
     await client.command({ query: exchange(database, table, layout) });
   }

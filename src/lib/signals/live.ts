@@ -34,6 +34,8 @@ export interface InspectedTable extends LiveTable {
   differences: Difference[];
   columnTypes: Record<string, string>;
   isReplicated: boolean;
+  /** Path in the keeper, as the table was made with; null for one that is not replicated. */
+  keeperPath: string | null;
 }
 
 const tableSchema = z.object({
@@ -90,7 +92,7 @@ export async function inspectTables(client: ClickHouseClient, inspection: Inspec
       const differences: Difference[] = [{ aspect: 'missing', text: 'the table is missing' }];
       const nothing = { engine: null, sorting_key: null, partition_key: null, ttl: null };
       const drift = differences.map(({ text }) => text);
-      const none = { columns: 0, drift, differences, columnTypes, isReplicated: false };
+      const none = { columns: 0, drift, differences, columnTypes, isReplicated: false, keeperPath: null };
       return { table: name, exists: false, ...nothing, ...none };
     }
     const engine = engineOf(live.engine_full);
@@ -115,6 +117,7 @@ export async function inspectTables(client: ClickHouseClient, inspection: Inspec
       differences,
       columnTypes,
       isReplicated: engine.startsWith('Replicated'),
+      keeperPath: /^Replicated\w+\('([^']*)'/.exec(live.engine_full)?.[1] ?? null,
     };
   });
 }

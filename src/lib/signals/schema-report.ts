@@ -51,10 +51,30 @@ export async function reportSchema(client: ClickHouseClient, name: string): Prom
     version,
     expected_version: schemaVersion,
     applied: appliedOf(applied),
-    tables: live.map(({ differences: _, columnTypes: __, isReplicated: ___, ...table }) => table),
+    tables: live.map(shownTable),
     drift,
   };
 }
+
+const shownTable = ({
+  table,
+  exists,
+  engine,
+  sorting_key,
+  partition_key,
+  ttl,
+  columns,
+  drift,
+}: LiveTable): LiveTable => ({
+  table,
+  exists,
+  engine,
+  sorting_key,
+  partition_key,
+  ttl,
+  columns,
+  drift,
+});
 
 export interface SchemaNode {
   replica: string;
