@@ -1,12 +1,15 @@
 /** `torghut log tail TOPIC`: records of a topic, those that are there and, with --follow, those that come. */
 import type { Command } from 'commander';
 import { openEventLog } from '../lib/log/open.ts';
+import type { LogRecord } from '../lib/log/port.ts';
 import { parseStart, tailTopic } from '../lib/log/tail.ts';
 import { openClock } from '../lib/service/clock.ts';
-import { kind } from '../lib/service/config.ts';
+import { kind, loadConfig } from '../lib/service/config.ts';
 import { exitCode, usageError } from '../lib/service/errors.ts';
 import { resolveRunHome } from '../lib/service/home.ts';
 import { parseOutputFormat, print, renderRows } from '../lib/ui/output.ts';
+import { TaDecoder } from '../lib/wire/ta-wire.ts';
+import { registryVariables } from '../lib/wire/variables.ts';
 
 interface Options {
   home?: string;
@@ -43,7 +46,7 @@ export function configure(command: Command): void {
     .option('-o, --output <format>', 'table, json or yaml', 'table')
     .addHelpText(
       'after',
-      '\nExamples:\n' +
+      '\nAvro records are shown as JSON when TA_SCHEMA_REGISTRY_URL names their registry.\n\nExamples:\n' +
         '  torghut log tail torghut.ta.bars.1s.v1 --follow\n' +
         '  torghut log tail torghut.trades.v1 --from 2013-10-08T13:30:00Z --partition 0 -n 100 -o json',
     )
@@ -61,7 +64,11 @@ export function configure(command: Command): void {
         const { partition, follow } = options;
         const count = options.count ?? (from === undefined ? 10 : undefined);
         let isEmpty = true;
-        for await (const rows of tailTopic(log, { topic, partition, from, count, follow, signal: controller.signal })) {
+        const { signal } = controller;
+        const { values } = loadConfig(registryVariables, process.env, Object.keys(process.env));
+        const decoder = values.TA_SCHEMA_REGISTRY_URL === undefined ? undefined : new TaDecoder(values);
+        const open = decoder && { open: (record: LogRecord) => decoder.toJson(record) };
+        for await (const rows of tailTopic(log, { topic, partition, from, count, follow, signal, ...open })) {
           isEmpty = false;
           if (follow && format === 'json') for (const row of rows) print(oneLine(renderRows([row], 'json')));
           else print(renderRows(rows, format));

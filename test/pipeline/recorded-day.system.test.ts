@@ -11,7 +11,6 @@ import { openEventLog } from '../../src/lib/log/open.ts';
 import type { EventLog } from '../../src/lib/log/port.ts';
 import { defaultTopics } from '../../src/lib/log/topics.ts';
 import { type ClockOwner, ownClockFile } from '../../src/lib/service/clock.ts';
-import type { TaRecordKind } from '../../src/lib/wire/ta-schemas.ts';
 import { isFramed, TaDecoder } from '../../src/lib/wire/ta-wire.ts';
 import { type KafkaServer, startKafka } from '../support/kafka-server.ts';
 import { startSchemaRegistry } from '../support/schema-registry.ts';
@@ -75,14 +74,14 @@ describe.skipIf(!process.env.TORGHUT_DATA)('the recorded day on Kafka (needs TOR
   /** @param registry address of the schema registry when bars and signals are Avro */
   async function resultOf(run: DayRun, log: EventLog, registry?: string) {
     const decoder = new TaDecoder({ ...noRegistry, TA_SCHEMA_REGISTRY_URL: registry });
-    const reading = (kind: TaRecordKind) => async (value: Buffer | null) => {
+    const read = async (value: Buffer | null) => {
       // A run with a registry writes nothing else than Avro, one without nothing else than JSON.
       expect(isFramed(value)).toBe(registry !== undefined);
-      return JSON.parse(String((await decoder.toJson({ topic: kind, value }, kind)).value)) as Record<string, unknown>;
+      return JSON.parse(String((await decoder.toJson({ topic: run.home, value })).value)) as Record<string, unknown>;
     };
     const [bars, signals, late] = [
-      await digestsOf(log, run.topics.bars, reading('bar')),
-      await digestsOf(log, run.topics.signals, reading('signal')),
+      await digestsOf(log, run.topics.bars, read),
+      await digestsOf(log, run.topics.signals, read),
       await digestsOf(log, run.topics.late),
     ];
     return { bars, signals, late, rows: await run.currentRows() };

@@ -56,8 +56,6 @@ function outputs(name: string): NewRecord[] {
   });
 }
 
-const kindOf = (topic: string): TaRecordKind => (topic.endsWith('.bars') ? 'bar' : 'signal');
-
 describe('with a schema registry', () => {
   test('the schemas of all three topics are registered, once, and every record comes back as it was', async () => {
     const encoder = await openTaEncoder(settings(), topicsOf('one'));
@@ -82,10 +80,10 @@ describe('with a schema registry', () => {
       const avro = framed[i] as NewRecord;
       expect(isFramed(avro.value)).toBe(true);
       bytes += avro.value?.length ?? 0;
-      const back = await decoder.toJson({ topic: avro.topic, value: avro.value }, kindOf(avro.topic));
+      const back = await decoder.toJson({ topic: avro.topic, value: avro.value });
       expect(JSON.parse(String(back.value))).toEqual(JSON.parse(String(record.value)));
       const same = { topic: record.topic, value: record.value };
-      expect(await decoder.toJson(same, kindOf(record.topic))).toBe(same);
+      expect(await decoder.toJson(same)).toBe(same);
     }
     const signal = framed.find(({ topic }) => topic === 'one.signals') as NewRecord;
     expect(signal.value?.readInt32BE(1)).toBe(latest.id);
@@ -108,7 +106,7 @@ describe('with a schema registry', () => {
     const record = outputs('two').find(({ topic }) => topic === 'two.bars') as NewRecord;
     const [framed] = encoder?.encode([record]) ?? [];
     const decoder = new TaDecoder(settings());
-    const back = await decoder.toJson({ topic: record.topic, value: framed?.value ?? null }, 'bar');
+    const back = await decoder.toJson({ topic: record.topic, value: framed?.value ?? null });
     expect(JSON.parse(String(back.value))).toEqual(JSON.parse(String(record.value)));
   });
 
@@ -138,9 +136,9 @@ describe('with a schema registry', () => {
     const [framed] = encoder?.encode(outputs('five').slice(0, 1)) ?? [];
     const item = { topic: 'five.bars', value: framed?.value ?? null };
     const unset = new TaDecoder(settings({ TA_SCHEMA_REGISTRY_URL: undefined }));
-    await expect(unset.toJson(item, 'bar')).rejects.toMatchObject({ code: 'schema_registry_unset', exitCode: 4 });
+    await expect(unset.toJson(item)).rejects.toMatchObject({ code: 'schema_registry_unset', exitCode: 4 });
     const away = settings({ TA_SCHEMA_REGISTRY_URL: 'http://127.0.0.1:1' });
-    await expect(new TaDecoder(away).toJson(item, 'bar')).rejects.toMatchObject({
+    await expect(new TaDecoder(away).toJson(item)).rejects.toMatchObject({
       code: 'schema_registry_unreachable',
       exitCode: 3,
       canRetry: true,

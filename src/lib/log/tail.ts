@@ -63,6 +63,8 @@ export interface TailOptions {
   /** Goes on with what is committed later, until the signal aborts. */
   follow: boolean;
   signal: AbortSignal;
+  /** Makes what a record holds readable (Avro); without it values are shown as they are. */
+  open?: (record: LogRecord) => Promise<LogRecord>;
 }
 
 /**
@@ -90,6 +92,9 @@ export async function* tailTopic(log: EventLog, options: TailOptions): AsyncGene
     partition,
     start: options.from ?? lastOnes(earliest, latest),
   }));
+  const { open } = options;
+  const rows = async (records: readonly LogRecord[]) =>
+    (open ? await Promise.all(records.map(open)) : records).map(recordRow);
   const reader = await log.openReader({ partitions });
   try {
     const ends = new Map(chosen.map(({ partition, latest }) => [partition, latest]));
@@ -104,10 +109,10 @@ export async function* tailTopic(log: EventLog, options: TailOptions): AsyncGene
     found.sort((a, b) => a.timestampMs - b.timestampMs || a.partition - b.partition || (a.offset < b.offset ? -1 : 1));
     const shown =
       options.from === undefined && count !== undefined ? found.slice(Math.max(0, found.length - count)) : found;
-    if (shown.length > 0) yield shown.map(recordRow);
+    if (shown.length > 0) yield await rows(shown);
     while (follow && !signal.aborted) {
       const records = await reader.poll({ maxRecords: 5_000, waitMs: 1_000, signal });
-      if (records.length > 0) yield records.map(recordRow);
+      if (records.length > 0) yield await rows(records);
     }
   } finally {
     await reader.close();

@@ -6,7 +6,7 @@
  * - A registry that is away later stops no writer: its ids are known. A reader waits for it only at a schema that it never saw.
  * - Readers take both forms: Avro of this or an older version comes out as the flat JSON record, JSON as it is.
  */
-import { SchemaRegistry, SchemaType } from '@kafkajs/confluent-schema-registry';
+import type { SchemaRegistry, SchemaType } from '@kafkajs/confluent-schema-registry';
 import avro from 'avsc';
 import type { LogRecord, NewRecord } from '../log/port.ts';
 import type { ConfigOf } from '../service/config.ts';
@@ -17,6 +17,9 @@ import type { registryVariables } from './variables.ts';
 export type RegistrySettings = ConfigOf<typeof registryVariables>;
 
 type Resolver = ReturnType<avro.Type['createResolver']>;
+
+/** The client's own name of the language, without loading the client. */
+const AVRO = 'AVRO' as SchemaType.AVRO;
 
 /** First byte of a framed record; JSON begins with a brace. */
 const MAGIC = 0;
@@ -29,6 +32,8 @@ const types: Record<TaRecordKind, avro.Type> = {
   signal: typeOf(taSchemas.signal),
   status: typeOf(taSchemas.status),
 };
+
+const kinds = Object.keys(taSchemas) as TaRecordKind[];
 
 function typeOf(schema: unknown): avro.Type {
   return avro.Type.forSchema(schema as avro.Schema);
@@ -49,7 +54,9 @@ export function fromAvro(kind: TaRecordKind, body: Buffer, resolver?: Resolver):
   return flattened(kind, types[kind].fromBuffer(body, resolver) as Record<string, unknown>);
 }
 
-function connect(settings: RegistrySettings, host: string): SchemaRegistry {
+/** The client is loaded only where a registry is configured: it brings readers of every schema language. */
+async function connect(settings: RegistrySettings, host: string): Promise<SchemaRegistry> {
+  const { SchemaRegistry } = await import('@kafkajs/confluent-schema-registry');
   const { TA_SCHEMA_REGISTRY_USER: username, TA_SCHEMA_REGISTRY_PASSWORD: password } = settings;
   return new SchemaRegistry({
     host,
@@ -101,7 +108,7 @@ export async function openTaEncoder(
 ): Promise<TaEncoder | undefined> {
   const host = settings.TA_SCHEMA_REGISTRY_URL;
   if (host === undefined) return undefined;
-  const registry = connect(settings, host);
+  const registry = await connect(settings, host);
   const frames = new Map<string, { kind: TaRecordKind; frame: Buffer }>();
   for (const [topic, kind] of topics) {
     const id = await registered(registry, `${topic}-value`, kind, settings.TA_SCHEMA_AUTO_REGISTER);
@@ -132,7 +139,7 @@ async function registered(
   try {
     await refuseIncompatible(registry, subject, kind);
     if (!mayRegister) return await knownId(registry, subject, schema);
-    const { id } = await registry.register({ type: SchemaType.AVRO, schema }, { subject });
+    const { id } = await registry.register({ type: AVRO, schema }, { subject });
     return id;
   } catch (error) {
     if (statusOf(error) === 409) throw incompatible(subject, describeError(error), error);
@@ -151,7 +158,7 @@ async function registered(
 
 async function knownId(registry: SchemaRegistry, subject: string, schema: string): Promise<number> {
   try {
-    return await registry.getRegistryIdBySchema(subject, { type: SchemaType.AVRO, schema });
+    return await registry.getRegistryIdBySchema(subject, { type: AVRO, schema });
   } catch (error) {
     if (statusOf(error) !== 404 && (error as Error).name !== 'ConfluentSchemaRegistryError') throw error;
     throw refusedError({
@@ -198,7 +205,7 @@ async function schemaOf(registry: SchemaRegistry, id: number): Promise<unknown> 
 /** Reads records of the ta topics in both forms. */
 export class TaDecoder {
   readonly #settings: RegistrySettings;
-  readonly #resolvers = new Map<string, Resolver>();
+  readonly #readers = new Map<number, { kind: TaRecordKind; resolver: Resolver }>();
   #registry: SchemaRegistry | undefined;
 
   constructor(settings: RegistrySettings) {
@@ -209,15 +216,15 @@ export class TaDecoder {
    * The record with its value as JSON text.
    * @throws `schema_registry_unset`, `schema_incompatible` (exit 4), `schema_registry_unreachable` (exit 3, may be asked again)
    */
-  async toJson<T extends Pick<LogRecord, 'topic' | 'value'>>(item: T, kind: TaRecordKind): Promise<T> {
+  async toJson<T extends Pick<LogRecord, 'topic' | 'value'>>(item: T): Promise<T> {
     if (!isFramed(item.value)) return item;
     const id = item.value.length >= FRAME ? item.value.readInt32BE(1) : -1;
-    const resolver = this.#resolvers.get(`${kind} ${id}`) ?? (await this.#resolver(item.topic, kind, id));
+    const { kind, resolver } = this.#readers.get(id) ?? (await this.#reader(item.topic, id));
     const flat = fromAvro(kind, item.value.subarray(FRAME), resolver);
     return { ...item, value: Buffer.from(JSON.stringify(flat)) };
   }
 
-  async #resolver(topic: string, kind: TaRecordKind, id: number): Promise<Resolver> {
+  async #reader(topic: string, id: number): Promise<{ kind: TaRecordKind; resolver: Resolver }> {
     const host = this.#settings.TA_SCHEMA_REGISTRY_URL;
     if (host === undefined) {
       throw refusedError({
@@ -226,17 +233,21 @@ export class TaDecoder {
         next: 'set TA_SCHEMA_REGISTRY_URL to the registry that the writer of the topic uses',
       });
     }
-    this.#registry ??= connect(this.#settings, host);
+    this.#registry ??= await connect(this.#settings, host);
     let writer: unknown;
     try {
       writer = await schemaOf(this.#registry, id);
     } catch (error) {
       throw registryError(error, `the schema ${id} of ${topic} cannot be read`);
     }
+    // The library gives the name with its namespace.
+    const name = String((writer as { name?: unknown }).name).replace(/^torghut\.ta\./, '');
+    const kind = kinds.find((one) => taSchemas[one].name === name);
+    if (kind === undefined) throw incompatible(`${topic}-value`, `it is a schema of ${name}`, undefined);
     try {
-      const resolver = resolverFrom(kind, writer);
-      this.#resolvers.set(`${kind} ${id}`, resolver);
-      return resolver;
+      const found = { kind, resolver: resolverFrom(kind, writer) };
+      this.#readers.set(id, found);
+      return found;
     } catch (error) {
       throw incompatible(`${topic}-value`, (error as Error).message, error);
     }
