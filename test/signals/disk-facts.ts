@@ -11,6 +11,7 @@ const day = (table: string, partition: string, bytes = 100) => ({
   bytes,
   rows: 1,
   parts: 1,
+  all_bytes: bytes,
   age_days: null,
 });
 const days = ['2026-01-01', '2026-01-02', '2026-01-03', '2026-01-04', '2026-01-05'];

@@ -160,6 +160,59 @@ describe('torghut clickhouse disk', () => {
     for (const name of ['ballast', 'ballast2', 'ballast3']) rmSync(join(mount, name));
   }, 60_000);
 
+  test('live days go only when told, oldest first, with what was stored of them in the journal; the newest three stay', async () => {
+    resize('2g');
+    await client.command({ query: 'TRUNCATE TABLE torghut.ta_microbars SYNC' });
+    for (let day = 1; day <= 5; day++) {
+      for (const table of ['ta_signals', 'ta_microbars']) {
+        const column = table === 'ta_signals' ? 'macd' : 'c';
+        await client.command({
+          query: `INSERT INTO torghut.${table} (symbol, window_size, event_ts, ${column}) SELECT 'MU', 'PT1S',
+            addMilliseconds(toDateTime64('2013-10-0${day} 13:30:00', 3, 'UTC'), number), rand64() / 1e9 FROM numbers(100000)`,
+        });
+      }
+    }
+    expect(JSON.parse((await disk('--plan', '--target-free', '99%')).stdout).freed_bytes).toBe(0);
+    const wish = ['--live-days', '--target-free', '99%'];
+    const plan = JSON.parse((await disk('--plan', ...wish)).stdout);
+    expect(plan.steps.map(({ what }: { what: string }) => what)).toEqual([
+      'torghut.ta_signals of 2013-10-01',
+      'torghut.ta_signals of 2013-10-02',
+      'torghut.ta_microbars of 2013-10-01',
+      'torghut.ta_microbars of 2013-10-02',
+    ]);
+    const free = statfsSync(mount).bavail * statfsSync(mount).bsize;
+    // A row more is another fact.
+    const insert = (second: string) =>
+      client.command({
+        query: `INSERT INTO torghut.ta_signals (symbol, window_size, event_ts) VALUES ('MU', 'PT1S', '2013-10-01 23:00:0${second}')`,
+      });
+    await insert('1');
+    expect((await disk(...wish, '--confirm', plan.id)).error).toMatchObject({ code: 'plan_changed', exitCode: 4 });
+    const again = JSON.parse((await disk('--plan', ...wish)).stdout);
+    const done = await disk(...wish, '--confirm', again.id);
+    expect(done.error).toBeUndefined();
+    const result = JSON.parse(done.stdout);
+    expect(result).toMatchObject({ is_verified: true, canary: { local: 'ok' } });
+    const freed = statfsSync(mount).bavail * statfsSync(mount).bsize - free;
+    // A small part of many columns occupies whole blocks of the filesystem besides.
+    expect(freed / again.freed_bytes, `${freed} of ${again.freed_bytes}`).toBeGreaterThan(0.95);
+    const journal = readFileSync(result.journal, 'utf8')
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => JSON.parse(line));
+    const coverage = journal.filter(({ phase }) => phase === 'coverage');
+    expect(coverage.map(({ what, rows }) => [what, rows[0].rows])).toContainEqual([
+      'torghut.ta_signals of 2013-10-01',
+      100_001,
+    ]);
+    const left = await rowsOf<{ day: string }>(
+      client,
+      'SELECT DISTINCT toString(toDate(event_ts)) AS day FROM torghut.ta_signals ORDER BY day',
+    );
+    expect(left.map(({ day }) => day)).toEqual(['2013-10-03', '2013-10-04', '2013-10-05']);
+  }, 180_000);
+
   test('a store that cannot be asked is unknown, never ok', async () => {
     const url = process.env.TA_CLICKHOUSE_URL;
     process.env.TA_CLICKHOUSE_URL = 'http://127.0.0.1:1/torghut';

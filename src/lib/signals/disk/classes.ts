@@ -185,7 +185,7 @@ function partitionCandidates(replica: string, facts: StoreFacts, question: Class
       what: `${part.database}.${part.table} of ${part.partition}`,
       statement: `ALTER TABLE ${nameOf(part)} DROP PARTITION ID ${quoteLiteral(part.partition_id)} SETTINGS max_partition_size_to_drop = 0`,
       replica,
-      frees: { [replica]: part.bytes },
+      frees: { [replica]: part.all_bytes },
       reversible,
       held: null,
       fact: `${part.rows} rows`,

@@ -37,6 +37,8 @@ export const shapes = {
     bytes,
     rows: count,
     parts: count,
+    /** With inactive parts: what DROP PARTITION frees. */
+    all_bytes: bytes,
     /** Days since the partition's day; null when it is no day. */
     age_days: z.coerce.number().nullable(),
   }),
@@ -78,9 +80,10 @@ export const questions = {
   minIf(partition, active) AS min_partition, maxIf(partition, active) AS max_partition, sum(bytes_on_disk) AS all_bytes,
   dateDiff('second', max(modification_time), now()) AS quiet_seconds
 FROM system.parts GROUP BY database, table ORDER BY bytes DESC, database, table`,
-  partitions: `SELECT database, table, partition, partition_id, sum(bytes_on_disk) AS bytes, sum(rows) AS rows, count() AS parts,
+  partitions: `SELECT database, table, partition, partition_id, sumIf(bytes_on_disk, active) AS bytes, sumIf(p.rows, active) AS rows,
+  countIf(active) AS parts, sum(bytes_on_disk) AS all_bytes,
   dateDiff('day', toDateOrNull(partition), today()) AS age_days
-FROM system.parts WHERE active GROUP BY database, table, partition, partition_id ORDER BY bytes DESC, database, table, partition`,
+FROM system.parts AS p GROUP BY database, table, partition, partition_id HAVING parts > 0 ORDER BY bytes DESC, database, table, partition`,
   engines: `SELECT database, name AS table, engine FROM system.tables WHERE engine LIKE '%MergeTree'`,
   record: "SELECT comment FROM system.tables WHERE database = {database:String} AND name = 'torghut_run'",
   // The lock of a migrator (migration-lock.ts): it runs, or died and will be resumed.
