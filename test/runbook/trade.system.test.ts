@@ -21,6 +21,8 @@ interface Ended {
 interface Report {
   applied: boolean;
   plan_id: string;
+  flatten_plan_id: string;
+  positions: string;
   agreed: boolean | null;
   changes: string | null;
   missing_local: number;
@@ -139,6 +141,44 @@ describe('an operator', () => {
     const plan = await report(0, 'trade-resume', ...why, '--actor', 'bert', '--dry-run');
     await report(0, 'trade-resume', ...why, '--actor', 'bert', '--confirm', plan.plan_id);
     expect(await controls()).toMatchObject({ kill_switch: false, actor: 'bert' });
+  });
+
+  it('closes every position through the running loop, which sends nothing else', async () => {
+    const positions = () =>
+      rig.sql<{ symbol: string }>(
+        "select symbol from execution_fills group by 1 having sum(case side when 'buy' then qty else -qty end) <> 0",
+      );
+    const release = async () => {
+      const plan = await report(0, 'trade-resume', ...why, '--actor', 'bert', '--dry-run');
+      await report(0, 'trade-resume', ...why, '--actor', 'bert', '--confirm', plan.plan_id);
+    };
+    const stopped = async (): Promise<Report> => {
+      await rig.until(async () => (await positions()).length > 0, 60_000, 'something is held');
+      await report(0, 'trade-stop', ...why, '--actor', 'anna', '--yes', '--wait', '--timeout', '60');
+      return report(0, 'trade-stop', ...why, '--actor', 'anna', '--flatten', '--dry-run');
+    };
+    let plan = await stopped();
+    // What was held may have been sold in the second before the stop: once more then.
+    for (let i = 0; plan.positions === '' && i < 4; i++) {
+      await release();
+      plan = await stopped();
+    }
+    const before = await submitted();
+    const held = plan.positions.split('; ').length;
+    const flat = ['--flatten', '--yes', '--confirm', plan.flatten_plan_id, '--timeout', '60'];
+    const done = await report(0, 'trade-stop', ...why, '--actor', 'anna', ...flat);
+    expect(done.checks).toMatchObject([
+      { id: 'market_open', verdict: 'ok' },
+      { id: 'flattened', verdict: 'ok' },
+    ]);
+    await rig.until(async () => (await positions()).length === 0, 30_000, 'the fills of the closing orders');
+    expect(
+      await rig.sql("select distinct strategy_name, intent from trade_decisions where rationale = 'flatten_operator'"),
+    ).toEqual([{ strategy_name: 'operator.flatten', intent: 'exit' }]);
+    // The loop sent the closing orders and nothing else.
+    expect((await submitted()) - before).toBe(held);
+    expect(await rig.sql('select cause, state from flatten_requests')).toEqual([{ cause: 'operator', state: 'done' }]);
+    await release();
   });
 
   it('reconciles after an outage without a loop: what was sent is found, a second run changes nothing', async () => {
