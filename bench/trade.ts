@@ -1,7 +1,8 @@
 /**
  * Decisions per CPU-second of the pure part of trade: evaluate signals, make decisions, risk #1 and risk #2.
  * The reference in the same run is JSON: parsing and writing the same signal rows, which any reader has to do anyway.
- * Run: node bench/trade.ts [rows]
+ * Then the same on the real parts: from a stored signal to the POST that the broker receives (trade-latency.ts).
+ * Run: node bench/trade.ts [rows] [orders]; orders 0 leaves the second part out
  */
 import { Decimal } from 'decimal.js';
 import { evaluateRisk, screenDecision } from '../src/lib/risk/evaluate.ts';
@@ -13,8 +14,10 @@ import { makeDecision } from '../src/lib/trading/decide.ts';
 import { type PlanState, planRows } from '../src/lib/trading/plan.ts';
 import type { SignalRow } from '../src/lib/trading/ports.ts';
 import { limitsFor, type TradingSettings } from '../src/lib/trading/settings.ts';
+import { measureLatency } from './trade-latency.ts';
 
 const count = Number(process.argv[2] ?? 60_000);
+const orders = Number(process.argv[3] ?? 150);
 const symbols = ['AIG', 'BAC', 'IBM', 'SPY'];
 const startMs = Date.UTC(2013, 9, 8, 13, 30, 0);
 const parsed = parseCatalog(`
@@ -141,5 +144,6 @@ console.log(
     rows_per_cpu_second: Math.round(count / seconds),
     decisions_per_cpu_second: perSecond,
     reference_json_rows_per_cpu_second: Math.round(count / reference),
+    latency: orders > 0 ? await measureLatency(orders) : null,
   }),
 );

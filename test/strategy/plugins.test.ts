@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Decimal } from 'decimal.js';
@@ -151,5 +151,23 @@ describe('strategy plug-ins', () => {
         expect(working.states).toEqual(state.states);
       }),
     );
+  });
+});
+
+describe('docs/strategy-plugins.md', () => {
+  it('shows a plug-in that loads and acts as it says', async () => {
+    const page = readFileSync(join(import.meta.dirname, '../../docs/strategy-plugins.md'), 'utf8');
+    const code = /```ts\n([\s\S]*?)```/.exec(page)?.[1] ?? '';
+    const file = join(folder, 'documented.ts');
+    writeFileSync(file, code);
+    const { registry, failures } = await loadStrategies(file);
+    expect(failures).toEqual([]);
+    const text = '- {name: d, enabled: true, base_timeframe: 1Sec, strategy_type: rsi_floor, params: {floor: 30}}';
+    const parsed = parseCatalog(text, registry);
+    if (!parsed.ok) throw new Error(JSON.stringify(parsed.mistakes));
+    const first = evaluateSignal(parsed.catalog.entries, emptyEvaluation, signal);
+    expect(first.errors).toEqual([]);
+    expect(first.wishes.map((wish) => wish.intent.quantity?.toFixed())).toEqual(['1']);
+    expect(evaluateSignal(parsed.catalog.entries, first.state, signal).wishes).toEqual([]);
   });
 });
