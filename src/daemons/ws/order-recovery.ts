@@ -6,12 +6,14 @@
  */
 import type { Logger } from 'pino';
 import { type DerivedUpdate, updatesSince } from '../../lib/alpaca/order-history.ts';
-import type { TradingReads } from '../../lib/alpaca/trading-rest.ts';
+import { createRequestBudget } from '../../lib/alpaca/trading-budget.ts';
+import { openTradingReads, type TradingReads } from '../../lib/alpaca/trading-rest.ts';
 import type { Clock } from '../../lib/service/clock.ts';
 import { codeOf, describeError } from '../../lib/service/errors.ts';
 import { sleep } from '../../lib/service/machine.ts';
 import type { OrderEvents } from './order-events.ts';
 import type { StatusReporter } from './status-reporter.ts';
+import type { WsConfig } from './variables.ts';
 
 /** Market ns before the last whole moment from which on is asked: the stream and REST may disagree about order. */
 const MARGIN_NS = 60_000_000_000n;
@@ -19,6 +21,10 @@ const MARGIN_NS = 60_000_000_000n;
 const PASSES_MS = [0, 5_000, 15_000] as const;
 const BACKSTOP_MS = 60_000;
 const RETRY_MS = 2_000;
+/** Of the 200 that an account has; the trading daemon needs the others. */
+const REQUESTS_A_MINUTE = 40;
+/** Where to begin while the topic is empty: so long before now (market ns). */
+const FIRST_LOOK_NS = 86_400_000_000_000n;
 
 export interface OrderRecoveryOptions {
   component: string;
@@ -92,4 +98,28 @@ export function createOrderRecovery(options: OrderRecoveryOptions): OrderRecover
     },
     down: () => running?.abort(),
   };
+}
+
+/** The recovery as the settings ask for it; undefined without an order stream. */
+export function openOrderRecovery(
+  config: Pick<WsConfig, 'ALPACA_TRADE_STREAM_URL' | 'INGEST_START_TS' | 'key' | 'secret'>,
+  options: Omit<OrderRecoveryOptions, 'reads' | 'sinceNs'> & { newestNs: bigint | undefined },
+): OrderRecovery | undefined {
+  if (config.ALPACA_TRADE_STREAM_URL === undefined) return undefined;
+  return createOrderRecovery({
+    ...options,
+    reads: openTradingReads({
+      baseUrl: tradingRestOf(config.ALPACA_TRADE_STREAM_URL),
+      keyId: config.key,
+      secretKey: config.secret,
+      budget: createRequestBudget(REQUESTS_A_MINUTE, 0),
+    }),
+    sinceNs: options.newestNs ?? config.INGEST_START_TS ?? options.clock.nowNs() - FIRST_LOOK_NS,
+  });
+}
+
+/** The trading REST service of the host whose stream tells of the orders. */
+function tradingRestOf(streamUrl: string): string {
+  const url = new URL(streamUrl);
+  return `${url.protocol === 'wss:' ? 'https:' : 'http:'}//${url.host}`;
 }

@@ -4,8 +4,6 @@
  * close frames, drains what may go and leaves the rest to the next start (spec ingest 2.6).
  */
 import { createMarketRest } from '../../lib/alpaca/market-rest.ts';
-import { createRequestBudget } from '../../lib/alpaca/trading-budget.ts';
-import { openTradingReads } from '../../lib/alpaca/trading-rest.ts';
 import { openEventLog } from '../../lib/log/open.ts';
 import { logVariables } from '../../lib/log/variables.ts';
 import { createEnvelopeWriter } from '../../lib/market/envelope-text.ts';
@@ -23,10 +21,11 @@ import { createDelivery } from './delivery.ts';
 import { createDesiredSymbols } from './desired-symbols.ts';
 import { Forwarder } from './forwarder.ts';
 import { serveHealth } from './health-service.ts';
+import { seededRandom } from './jitter.ts';
 import { openJournal } from './journal.ts';
 import { createWsMetrics } from './metrics.ts';
 import { createOrderEvents, orderRoles } from './order-events.ts';
-import { createOrderRecovery } from './order-recovery.ts';
+import { openOrderRecovery } from './order-recovery.ts';
 import { openPatientWriter } from './patient-writer.ts';
 import { createProgressTeller, PROGRESS_INTERVAL_MS } from './progress.ts';
 import { Slots } from './records.ts';
@@ -49,9 +48,6 @@ export interface WsDaemonOptions {
 /** Enough for a commit's worth of messages to die young; see the service for what it saves. */
 const YOUNG_MB = 16;
 const PUMP_MS = 10;
-/** Of the 200 that an account has; the trading daemon needs the others. */
-const ORDER_REQUESTS_A_MINUTE = 40;
-const DAY_NS = 86_400_000_000_000n;
 
 /** Runs until a signal, the parent's death or a fatal error. @returns the exit code */
 export async function runWsDaemon(options: WsDaemonOptions): Promise<number> {
@@ -264,24 +260,15 @@ async function start(
   if (taken > 0) log.info({ taken }, 'market messages of the last process taken over from its spool');
   if (left.length > 0) log.info({ left: left.length, lost: recovered.lost.length }, 'journal of the last process read');
 
-  const orderRecovery =
-    config.ALPACA_TRADE_STREAM_URL === undefined
-      ? undefined
-      : createOrderRecovery({
-          component: orderComponent,
-          reads: openTradingReads({
-            baseUrl: tradingRestOf(config.ALPACA_TRADE_STREAM_URL),
-            keyId: config.key,
-            secretKey: config.secret,
-            budget: createRequestBudget(ORDER_REQUESTS_A_MINUTE, 0),
-          }),
-          clock,
-          log,
-          status,
-          orderEvents,
-          sinceNs: recovered.newestOrderNs ?? config.INGEST_START_TS ?? clock.nowNs() - DAY_NS,
-          onRecovered: (count) => metrics.repairedRecords.inc({ channel: 'trade_updates', late: 'false' }, count),
-        });
+  const orderRecovery = openOrderRecovery(config, {
+    component: orderComponent,
+    clock,
+    log,
+    status,
+    orderEvents,
+    newestNs: recovered.newestOrderNs,
+    onRecovered: (count) => metrics.repairedRecords.inc({ channel: 'trade_updates', late: 'false' }, count),
+  });
   lifecycle.onClose('order recovery', () => orderRecovery?.down());
 
   let reconnects = 0;
@@ -367,22 +354,4 @@ async function start(
     limit.abort();
   });
   log.info({ url, feed, symbols: desired.symbols.length, ms: Math.round(machineMs() - startedMs) }, 'ws runs');
-}
-
-/** The trading REST service of the host whose stream tells of the orders. */
-function tradingRestOf(streamUrl: string): string {
-  const url = new URL(streamUrl);
-  return `${url.protocol === 'wss:' ? 'https:' : 'http:'}//${url.host}`;
-}
-
-/** mulberry32: small, seeded, good enough for jitter. */
-function seededRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
 }

@@ -56,15 +56,26 @@ function place(record: NewRecord, topic: TopicFacts): PlacedRecord {
   if (!Number.isInteger(partition) || partition < 0 || partition >= topic.partitions) {
     throw invalid(record.topic, `the topic has ${topic.partitions} partitions, not a partition ${partition}`);
   }
-  const headerBytes = Object.entries(headers ?? {}).reduce(
-    (sum, [name, text]) => sum + Buffer.byteLength(name) + Buffer.byteLength(text) + 10,
-    0,
-  );
-  const bytes = (value?.length ?? 0) + (key === null ? 0 : Buffer.byteLength(key)) + headerBytes + RECORD_OVERHEAD;
+  const keyBytes = key === null ? 0 : Buffer.byteLength(key);
+  const bytes = (value?.length ?? 0) + keyBytes + headerBytesOf(headers) + RECORD_OVERHEAD;
   if (bytes > topic.maxBytes) {
     throw invalid(record.topic, `it has about ${bytes} bytes, the topic takes at most ${topic.maxBytes}`);
   }
   return { ...record, partition, bytes };
+}
+
+/** Most records of a writer share one object of headers. */
+const headerSizes = new WeakMap<Record<string, string>, number>();
+
+function headerBytesOf(headers: Record<string, string> | undefined): number {
+  if (headers === undefined) return 0;
+  let bytes = headerSizes.get(headers);
+  if (bytes === undefined) {
+    bytes = 0;
+    for (const [name, text] of Object.entries(headers)) bytes += Buffer.byteLength(name) + Buffer.byteLength(text) + 10;
+    headerSizes.set(headers, bytes);
+  }
+  return bytes;
 }
 
 function invalid(topic: string, why: string): Error {
