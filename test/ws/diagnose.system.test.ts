@@ -164,7 +164,12 @@ describe('who holds the slot', () => {
       restartCount: 1,
       lastState: { terminated: { reason: 'Error', exitCode: 137, finishedAt } },
     });
-    expect(await inCluster()).toMatchObject({ case: 'C', exit_code: 10 });
+    const zombie = await inCluster();
+    expect(zombie).toMatchObject({ case: 'C', exit_code: 10 });
+    // Waiting is the cure as long as the cut is fresh: --apply changes nothing and says so.
+    const waits = await torghut(['ws', 'diagnose-406', '--cluster', '--apply', '--yes'], api.env);
+    expect([waits.code, waits.stderr]).toEqual([10, expect.stringContaining('nothing is changed')]);
+    expect(api.changes).toEqual([]);
   });
 });
 

@@ -1,8 +1,8 @@
 /** `torghut ws diagnose-406` as one call: facts, decision, the change it proposes, and the change itself when it is wanted. */
 import { askConsent } from '../../../lib/runbook/confirm.ts';
 import { openJournal } from '../../../lib/runbook/journal.ts';
-import { exitCode, usageError } from '../../../lib/service/errors.ts';
-import { changeFor, makeChange, planChange } from './change.ts';
+import { describeError, exitCode, usageError } from '../../../lib/service/errors.ts';
+import { type ChangePlan, changeFor, makeChange, planChange } from './change.ts';
 import { decide } from './decide.ts';
 import { type GatherOptions, gatherFacts } from './gather.ts';
 import { type DiagnosisReport, diagnosisReport } from './report.ts';
@@ -34,9 +34,19 @@ export async function diagnose(options: DiagnoseOptions): Promise<number> {
   if (change === undefined || cluster === undefined || kubectl === undefined) {
     options.show(diagnosisReport(facts, decision, undefined));
     if (isWanted && options.confirm !== undefined) throw nothingToChange();
+    if (isWanted) options.tell('nothing is changed: this command has no change for what it found');
     return decision.exitCode;
   }
-  const plan = planChange(change, { decision, cluster, kubectl, gitops, clock });
+  let plan: ChangePlan;
+  try {
+    plan = planChange(change, { decision, cluster, kubectl, gitops, clock });
+  } catch (error) {
+    // The diagnosis is worth reading also when its change has to wait.
+    options.show(diagnosisReport(facts, decision, undefined));
+    if (isWanted) throw error;
+    options.tell(describeError(error));
+    return decision.exitCode;
+  }
   options.show(diagnosisReport(facts, decision, plan));
   if (!isWanted) return decision.exitCode;
   options.tell(`plan ${plan.id}: ${plan.what}`);
