@@ -31,7 +31,7 @@ export function realizedOver(fills: Iterable<StrategyFill>, fromMs: number, toMs
   const found: Realized = { total: new Decimal(0), points: [], wins: 0, losses: 0, anomalies: [] };
   for (const { strategy, symbol, side, quantity, price, atMs } of fills) {
     if (atMs >= toMs) continue;
-    const key = JSON.stringify([strategy, symbol]);
+    const key = `${strategy ?? ''}\u001f${symbol}`;
     const book = books.get(key) ?? { quantity: new Decimal(0), cost: new Decimal(0) };
     books.set(key, book);
     if (side === 'buy') {
