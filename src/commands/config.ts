@@ -1,6 +1,8 @@
 /** torghut config: the effective settings, where each came from, secrets masked. */
 import type { Command } from 'commander';
+import { historyVariables } from '../daemons/history/variables.ts';
 import { sinkVariables } from '../daemons/sink/variables.ts';
+import { guardVariables } from '../daemons/store/guard-variables.ts';
 import { taVariables } from '../daemons/ta/variables.ts';
 import { tradeVariables } from '../daemons/trade/variables.ts';
 import { wsVariables } from '../daemons/ws/variables.ts';
@@ -18,6 +20,8 @@ const tables: Record<string, VariableTable> = {
   trade: tradeVariables,
   log: logVariables,
   stores: storeVariables,
+  guard: guardVariables,
+  history: historyVariables,
   simulator: tradingSideVariables,
 };
 
