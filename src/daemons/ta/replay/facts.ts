@@ -14,7 +14,7 @@ import { judgeDisk } from '../../../lib/signals/disk/level.ts';
 import { storeFailure } from '../../../lib/signals/errors.ts';
 import { readRecord } from '../../../lib/signals/run-record.ts';
 import { openOperator } from '../../trade/operator.ts';
-import { readLast } from '../../ws/tail.ts';
+import { readLast, readValue } from '../../ws/tail.ts';
 import { revisionReachMs } from '../recompute.ts';
 import type { ReplayContext } from './context.ts';
 import { replayNames } from './names.ts';
@@ -102,8 +102,11 @@ export function leadOf(fromMs: number): number {
   return Math.max(MIN_LEAD_MS, sinceOpenMs < 86_400_000 ? sinceOpenMs : 0);
 }
 
+/** Records of a partition that are looked at for the oldest event. */
+const FIRST_RECORDS = 500;
+
 interface Source {
-  /** Time of the first record of trades or quotes that is there, whole second before it. */
+  /** Oldest event of trades or quotes that is there, whole second before it. */
   firstMs: number;
   /** Time from which on every input is whole; null when nothing was removed. */
   cutMs: number | null;
@@ -125,9 +128,14 @@ async function sourceOf(log: EventLog, inputs: readonly TopicDescription[]): Pro
       const place = { topic: name, partition };
       const reader = await log.openReader({ partitions: [{ ...place, start: earliest }] });
       try {
-        const [first] = await reader.poll({ maxRecords: 1, waitMs: 2_000 });
-        if (first && earliest > 0n) cuts.push(first.timestampMs);
-        if (first && i < 2) firsts.push(first.timestampMs);
+        const first = await reader.poll({ maxRecords: FIRST_RECORDS, waitMs: 2_000 });
+        if (first[0] && earliest > 0n) cuts.push(first[0].timestampMs);
+        // Records are stamped when they come: what the first ones tell of is older.
+        const events = first.flatMap((record) => readValue(record).eventNs ?? []);
+        if (i < 2 && first.length > 0)
+          firsts.push(
+            Math.min(...first.map(({ timestampMs }) => timestampMs), ...events.map((ns) => Number(ns / 1_000_000n))),
+          );
       } finally {
         await reader.close();
       }

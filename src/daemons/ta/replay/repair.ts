@@ -15,10 +15,10 @@ import { inputRoles } from '../merge.ts';
 /** Records of the repair topic that are held in memory at most. */
 export const repairLimit = 1_000_000;
 
-/** A record that has to be read before the one at `before`. */
+/** A record that has to be read before the one at `before`, the first that tells of a later time. */
 export interface Insertion {
   before: bigint;
-  /** Market ms at which it is due: its event time; a bar is told at the end of its minute. */
+  /** Stamp by which it is merged, market ms: that of the records before it, and never before its own time. */
   timestampMs: number;
   key: string;
   value: Buffer;
@@ -48,7 +48,8 @@ const inputOf: Readonly<Record<string, number>> = {
 const toldAfterMs: Readonly<Record<string, number>> = { bars: 60_000, updatedBars: 90_000 };
 
 interface Parsed {
-  input: number;
+  /** Undefined for progress, which only tells the time. */
+  input: number | undefined;
   identity: string;
   /** One identity is one thing, however often it is told. */
   isUnique: boolean;
@@ -56,7 +57,7 @@ interface Parsed {
 }
 
 function parse(record: LogRecord): Parsed | undefined {
-  if (record.key === null || record.value === null) return undefined;
+  if (record.value === null) return undefined;
   let value: z.output<typeof envelopeSchema>;
   try {
     value = envelopeSchema.parse(JSON.parse(record.value.toString('utf8')));
@@ -67,11 +68,11 @@ function parse(record: LogRecord): Parsed | undefined {
   const { channel, payload } = value;
   const input = inputOf[channel];
   const ns = parseTimestampNs(value.event_ts);
-  if (input === undefined || ns === undefined) return undefined;
+  if (ns === undefined) return undefined;
   const dueMs = Number(ns / 1_000_000n) + (toldAfterMs[channel] ?? 0);
   return {
     input,
-    identity: `${channel}|${identityOf(record.key, channel, payload)}`,
+    identity: `${channel}|${identityOf(record.key ?? '', channel, payload)}`,
     isUnique: channel !== 'quotes',
     dueMs,
   };
@@ -103,7 +104,8 @@ export async function missingRecords(
   let known = 0;
   await readToEnd(log, repair, repair.start, repair.end, (record) => {
     const parsed = parse(record);
-    if (!parsed || parsed.dueMs < window.fromMs || parsed.dueMs > window.toMs) return;
+    if (!parsed || record.key === null || parsed.input === undefined) return;
+    if (parsed.dueMs < window.fromMs || parsed.dueMs > window.toMs) return;
     if (parsed.isUnique && seen.has(parsed.identity)) {
       known += 1;
       return;
@@ -119,21 +121,28 @@ export async function missingRecords(
   });
   const insertions: Insertion[][] = inputRoles.map(() => []);
   for (const [input, stretch] of inputs.entries()) {
-    const mine = found.filter((item) => item.input === input).sort((a, b) => a.timestampMs - b.timestampMs);
+    const mine = found.filter((item) => item.input === input).sort((a, b) => a.dueMs - b.dueMs);
     if (mine.length === 0) continue;
     const symbols = new Set(mine.map(({ key }) => key));
     const present = new CountedSet();
-    let runningMaxMs = Number.NEGATIVE_INFINITY;
+    /** Newest time that was told, and newest stamp, before a record. */
+    let [toldMs, stampMs] = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY];
     let next = 0;
+    const place = (before: bigint, isDue: (item: Parsed) => boolean) => {
+      for (let item = mine[next]; item && isDue(item); item = mine[++next]) {
+        item.before = before;
+        item.timestampMs = Math.max(stampMs, item.dueMs);
+      }
+    };
     await readToEnd(log, stretch, stretch.start, stretch.end, (record) => {
-      runningMaxMs = Math.max(runningMaxMs, record.timestampMs);
-      for (; next < mine.length && (mine[next] as Insertion).timestampMs < runningMaxMs; next++)
-        (mine[next] as Insertion).before = record.offset;
-      if (record.key === null || !symbols.has(record.key)) return;
       const parsed = parse(record);
-      if (parsed && seen.has(parsed.identity)) present.add(parsed.identity);
+      toldMs = Math.max(toldMs, parsed?.dueMs ?? Number.NEGATIVE_INFINITY);
+      place(record.offset, ({ dueMs }) => dueMs < toldMs);
+      stampMs = Math.max(stampMs, record.timestampMs);
+      if (parsed && record.key !== null && symbols.has(record.key) && seen.has(parsed.identity))
+        present.add(parsed.identity);
     });
-    for (; next < mine.length; next++) (mine[next] as Insertion).before = stretch.end;
+    place(stretch.end, () => true);
     for (const item of mine) {
       if (present.take(item.identity)) known += 1;
       else {
