@@ -158,6 +158,27 @@ export class KafkaPipeline {
     while (this.clock.nowNs() < ns) await delay(20);
   }
 
+  /** Runs a command as an operator would, with the settings of the processes. @returns its JSON */
+  async command(args: readonly string[]): Promise<{ code: number | null; value: Record<string, unknown> }> {
+    const child = spawn(process.execPath, [cliEntry, ...args, '--home', this.home, '-o', 'json'], {
+      env: { ...this.#environment(), TORGHUT_PARENT: '' },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let [stdout, stderr] = ['', ''];
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      stdout += text;
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      stderr += text;
+    });
+    const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+    try {
+      return { code, value: JSON.parse(stdout) as Record<string, unknown> };
+    } catch {
+      throw new Error(`${args.join(' ')} ended with ${code}: ${stderr}${stdout}`);
+    }
+  }
+
   /** What each process says of itself, for a failed test. */
   async report(): Promise<string> {
     const lines = [`ends ${JSON.stringify(this.ends)}`];

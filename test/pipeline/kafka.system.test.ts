@@ -74,12 +74,52 @@ describe.skipIf(!process.env.TORGHUT_DATA)('the daemons on Kafka (needs TORGHUT_
     expect(expectPublishedSeconds(stored, endOfFile)).toBe(oracle.seconds.size);
   }
 
+  /** What an operator does, on a broker: a pause held over a kill -9, and a replay from plan to discard. */
+  async function operate(of: KafkaPipeline): Promise<void> {
+    const why = ['--reason', 'test', '--yes'];
+    expect(await of.command(['ta', 'pause', ...why, '--wait'])).toMatchObject({ code: 0, value: { applied: true } });
+    await of.kill('ta');
+    await of.until('ta is back and paused', async () => (await of.status('ta'))?.phase === 'paused');
+    of.ends.length = 0;
+    expect(await of.command(['ta', 'resume', ...why, '--wait'])).toMatchObject({ code: 0, value: { engine: 'runs' } });
+
+    // Twenty quiet minutes settle the window.
+    of.clock.setSpeed(100);
+    await of.untilMarket(startNs + 1_420n * second);
+    of.clock.setSpeed(1);
+    const window = ['--replay-id', 'k-1', '--from', '2013-10-08T13:30:00Z', '--to', endOfFile];
+    const plan = () => of.command(['ta', 'replay', 'plan', ...window]);
+    let planned = await plan();
+    for (let tries = 0; planned.code !== 0 && tries < 5; tries++) planned = await plan();
+    expect(planned.value.replay_feasibility, JSON.stringify(planned.value)).toMatchObject({ admission: true });
+    const done = await of.command(['ta', 'replay', 'run', ...window, ...why]);
+    const same = { only_left: 0, only_right: 0, different: 0 };
+    expect(done, JSON.stringify(done.value)).toMatchObject({ code: 0, value: same });
+    const { compared } = done.value as { compared: { bars: number } };
+    expect(compared.bars).toBeGreaterThan(250);
+    expect((await of.command(['ta', 'pause', '--only', 'sink', ...why, '--wait'])).code).toBe(0);
+    const act = async (action: string) => of.command(['ta', 'replay', action, '--replay-id', 'k-1', ...why]);
+    expect((await act('promote')).value).toMatchObject({ step: 'promoted' });
+    expect((await act('rollback')).value).toMatchObject({ step: 'rolled_back' });
+    expect((await of.command(['ta', 'resume', ...why, '--wait'])).code).toBe(0);
+    expect((await act('discard')).code).toBe(0);
+    const log = await of.openLog();
+    try {
+      expect((await log.describeTopics()).filter(({ name }) => name.includes('replay'))).toEqual([]);
+      expect((await log.describeGroups()).filter(({ groupId }) => groupId.includes('replay'))).toEqual([]);
+    } finally {
+      await log.close();
+    }
+  }
+
   test('the stored bars equal the raw file', async () => {
     const { pipeline: of, oracle } = await begin();
     of.clock.setSpeed(20);
     await finish(of, oracle);
     expect(of.ends).toEqual([]);
-  }, 300_000);
+    await operate(of);
+    expect(of.ends).toEqual([]);
+  }, 480_000);
 
   test('kill -9 of ta, of ws and of the broker in the middle loses no trade and doubles none', async () => {
     const { pipeline: of, oracle } = await begin();
