@@ -69,12 +69,16 @@ async function feeder(messages: number, perFrame: number): Promise<void> {
   let client: Socket | undefined;
   sockets.on('connection', (socket) => {
     client = socket;
+    const held: Record<string, string[]> = {};
     socket.send('[{"T":"success","msg":"connected"}]');
     socket.on('message', (text) => {
-      const { action, ...lists } = JSON.parse(String(text)) as { action: string; trades?: string[] };
+      const { action, ...lists } = JSON.parse(String(text)) as { action: string } & Record<string, string[]>;
       if (action === 'auth') socket.send('[{"T":"success","msg":"authenticated"}]');
-      const implied = { corrections: lists.trades ?? [], cancelErrors: lists.trades ?? [] };
-      if (action === 'subscribe') socket.send(JSON.stringify([{ T: 'subscription', ...lists, ...implied }]));
+      if (action !== 'subscribe') return;
+      // Every answer carries the whole subscription, not what this message added.
+      for (const [channel, list] of Object.entries(lists)) held[channel] = [...(held[channel] ?? []), ...(list ?? [])];
+      const implied = { corrections: held.trades ?? [], cancelErrors: held.trades ?? [] };
+      socket.send(JSON.stringify([{ T: 'subscription', ...held, ...implied }]));
     });
   });
   const sendRecorded = async () => {
