@@ -25,14 +25,14 @@ export interface LatencyReport {
   reference_bare_post_ms: { p50: number; p99: number };
 }
 
-/** @param orders how many; each takes about a third of a machine second */
+/** @param orders how many; each takes about a machine second */
 export async function measureLatency(orders: number): Promise<LatencyReport> {
   const world = await openMatrixWorld();
   const account = await openAccount(world, { seconds: 0, agoSeconds: 200 });
   try {
     const daemon = account.start(undefined, {
       TRADING_POLL_MS: String(POLL_MS),
-      TRADING_RECONCILE_MS: '15000',
+      TRADING_RECONCILE_MS: '1000',
       TRADING_SIGNAL_BATCH_SIZE: '500',
     });
     while (((await daemon.status())?.cycles ?? 0) < 3) await pause(50);
@@ -50,6 +50,9 @@ export async function measureLatency(orders: number): Promise<LatencyReport> {
         if (waited > 20_000) throw new Error(`no order for signal ${i}: ${daemon.stderr()}`);
         await pause(5);
       }
+      // The other side is refused while this order may still fill.
+      while ((await query(account.dsn, "select 1 from executions where status <> 'filled'")).length > 0)
+        await pause(20);
       await pause(20 + ((i * 37) % POLL_MS));
     }
     const received = (await postsOf(account)).slice(first).map((post) => Date.parse(post.machine_at));
