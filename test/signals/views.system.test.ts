@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { migrateSignalStore } from '../../src/lib/signals/schema.ts';
 import { indicatorNames, signals } from '../../src/lib/signals/tables.ts';
-import { latestFillStatement } from '../../src/lib/signals/views.ts';
+import { latestRefillStatements } from '../../src/lib/signals/views.ts';
 import { clientOf, rowsOf, type StoreProcess, startStore } from '../embedded/rig.ts';
 import { freshHome } from '../support/torghut.ts';
 
@@ -92,10 +92,17 @@ describe('the views', () => {
     expect(await newest()).toEqual([{ macd: 2 }]);
     await insert('replayed', '2026-08-03 15:00:05', 3);
     await replace();
-    await client.command({ query: latestFillStatement(database) });
+    const refill = async () => {
+      for (const query of latestRefillStatements(database)) await client.command({ query });
+    };
+    await refill();
     expect(await newest()).toEqual([{ macd: 3 }]);
+    await insert('ta_signals', '2026-08-02 15:00:00', 4);
     await client.command({ query: `ALTER TABLE ${database}.ta_signals DROP PARTITION '2026-08-03'` });
+    // The position that is remembered is gone, and nothing was inserted since.
     expect(await newest()).toEqual([]);
+    await refill();
+    expect(await newest()).toEqual([{ macd: 4 }]);
   });
 
   test('coverage counts rows, seconds and unknown values by New York day', async () => {

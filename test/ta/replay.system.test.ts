@@ -215,6 +215,9 @@ describe.skipIf(!process.env.TORGHUT_DATA)('a replay beside the live run (needs 
         ['replay-hour-1', true],
       ]);
       expect(await outside()).toBe(outsideBefore);
+      const newest =
+        'SELECT symbol, window_size, max(event_ts) AS event_ts FROM ta_signals GROUP BY symbol, window_size';
+      expect(await run.hash('SELECT symbol, window_size, event_ts FROM v_ta_latest')).toBe(await run.hash(newest));
 
       // Trade reads by run and source offset: what it is given has not changed by a row.
       expect(await log()).toBe(logBefore);

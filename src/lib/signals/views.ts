@@ -91,9 +91,17 @@ export function derivedStatements(database: string, layout: Layout): string[] {
   ];
 }
 
-/** Brings `ta_latest` up to the rows that are stored; also for a replay that put partitions in without inserting. */
-export function latestFillStatement(database: string): string {
+/** Brings `ta_latest` up to the rows that are stored. */
+function latestFillStatement(database: string): string {
   return `INSERT INTO ${database}.${latestTable.name} (symbol, window_size, event_ts) ${newestPositions(database, signals.name)}`;
+}
+
+/**
+ * For who changed partitions of ta_signals without inserting: the feed saw nothing of it, and a newest position that is gone
+ * would hide its symbol from `v_ta_latest`.
+ */
+export function latestRefillStatements(database: string): string[] {
+  return [`TRUNCATE TABLE ${database}.${latestTable.name}`, latestFillStatement(database)];
 }
 
 /** The statements that take away everything derived, what reads before what is read. */

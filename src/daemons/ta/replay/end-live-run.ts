@@ -21,7 +21,7 @@ import { outputRoles, replayNames } from './names.ts';
 import { note } from './promote.ts';
 import type { ReplayRecord } from './record.ts';
 import { seedTasks } from './seed.ts';
-import { currentTables, swapDay } from './swap.ts';
+import { currentTables, refillLatest, swapDay } from './swap.ts';
 
 const DAY_MS = 86_400_000;
 /** Later than every row. */
@@ -145,6 +145,7 @@ async function dropRows(context: ReplayContext, client: ClickHouseClient, record
       crashPoint('replay.dropping');
     }
   }
+  await refillLatest(client, liveDatabase);
 }
 
 /** Topics of the new run, and in their state where each partition begins. */

@@ -10,6 +10,7 @@ import { crashPoint } from '../../../lib/service/crash-point.ts';
 import { TorghutError } from '../../../lib/service/errors.ts';
 import { storeError } from '../../../lib/signals/errors.ts';
 import { createTableSql, microbars, signals, type Table, type TtlDays } from '../../../lib/signals/tables.ts';
+import { latestRefillStatements } from '../../../lib/signals/views.ts';
 
 /**
  * The tables of current rows. `ta_signal_log` is not among them: it tells what trade was given, by run and source offset, and
@@ -145,7 +146,13 @@ export async function swapDay(options: SwapOptions): Promise<void> {
   const change = isEmpty ? `DROP PARTITION '${day}'` : `REPLACE PARTITION '${day}' FROM ${staging}`;
   await run(client, `ALTER TABLE ${live} ${change}`);
   crashPoint('replay.swapped');
+  if (table === signals) await refillLatest(client, liveDatabase);
   await run(client, `DROP TABLE IF EXISTS ${staging} SYNC`);
+}
+
+/** To be called when partitions of the live signals have changed. */
+export async function refillLatest(client: ClickHouseClient, liveDatabase: string): Promise<void> {
+  for (const statement of latestRefillStatements(liveDatabase)) await run(client, statement);
 }
 
 function changedMeanwhile(name: string, wanted: Digest, got: Digest): TorghutError {
