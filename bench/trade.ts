@@ -17,7 +17,7 @@ import { limitsFor, type TradingSettings } from '../src/lib/trading/settings.ts'
 import { measureLatency } from './trade-latency.ts';
 
 const count = Number(process.argv[2] ?? 60_000);
-const orders = Number(process.argv[3] ?? 60);
+const orders = Number(process.argv[3] ?? 40);
 const symbols = ['AIG', 'BAC', 'IBM', 'SPY'];
 const startMs = Date.UTC(2013, 9, 8, 13, 30, 0);
 const parsed = parseCatalog(`
