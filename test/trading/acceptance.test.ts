@@ -12,11 +12,19 @@ import { FakeWorld, openMs } from './fakes.ts';
 
 /** Point → where it is shown: file under test/, and how the name of the test begins. */
 const elsewhere: readonly (readonly [point: string, file: string, test: string])[] = [
-  ['1 kill -9 at each step of the submit', 'trade/crash-matrix.system.test.ts', 'killed anywhere, nothing is lost, doubled or left open'],
+  [
+    '1 kill -9 at each step of the submit',
+    'trade/crash-matrix.system.test.ts',
+    'killed anywhere, nothing is lost, doubled or left open',
+  ],
   ['1 kill -9 at each step of the cycle', 'trade/crash-matrix.system.test.ts', 'killed anywhere, nothing is lost'],
   ['1 the matrix of the whole loop', 'trade/crash-matrix.system.test.ts', 'killed anywhere, nothing is lost'],
   ['1 the matrix can fail', 'orders/wrong-order.system.test.ts', 'a desk that posts before the claim fails the matrix'],
-  ['2 a frozen loop beside its successor', 'orders/two-processes.system.test.ts', 'a paused leader that wakes after its lease'],
+  [
+    '2 a frozen loop beside its successor',
+    'orders/two-processes.system.test.ts',
+    'a paused leader that wakes after its lease',
+  ],
   ['2 two and three replicas', 'trade/replicas.system.test.ts', 'one submitter in each epoch'],
   ['2 two loops in parallel', 'trading/acceptance.system.test.ts', '(2) two loops in parallel'],
   ['3 time-out after the broker accepted', 'orders/simulator.system.test.ts', 'agrees with it after the fault %s %o'],

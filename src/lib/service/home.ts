@@ -62,7 +62,17 @@ const serviceSchema = z.object({
 export type ServiceEndpoint = z.infer<typeof serviceSchema>;
 
 /** Names of the endpoint files. */
-export type ServiceName = 'simulator' | 'clickhouse' | 'postgres' | 'ws' | 'ta' | 'sink' | 'trade' | 'up' | 'guard' | 'history';
+export type ServiceName =
+  | 'simulator'
+  | 'clickhouse'
+  | 'postgres'
+  | 'ws'
+  | 'ta'
+  | 'sink'
+  | 'trade'
+  | 'up'
+  | 'guard'
+  | 'history';
 
 /** Start time of a process in clock ticks since boot; undefined when there is no such process (or no /proc). */
 export function processStartTicks(pid: number): string | undefined {
