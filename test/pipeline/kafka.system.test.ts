@@ -97,6 +97,8 @@ describe.skipIf(!process.env.TORGHUT_DATA)('the daemons on Kafka (needs TORGHUT_
     expect(done, JSON.stringify(done.value)).toMatchObject({ code: 0, value: same });
     const { compared } = done.value as { compared: { bars: number } };
     expect(compared.bars).toBeGreaterThan(250);
+    const verified = await of.command(['ta', 'verify', '--to', endOfFile]);
+    expect(verified, JSON.stringify(verified.value)).toMatchObject({ code: 0, value: { verdict: 'equal' } });
     expect((await of.command(['ta', 'pause', '--only', 'sink', ...why, '--wait'])).code).toBe(0);
     const act = async (action: string) => of.command(['ta', 'replay', action, '--replay-id', 'k-1', ...why]);
     expect((await act('promote')).value).toMatchObject({ step: 'promoted' });
