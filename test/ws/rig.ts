@@ -179,9 +179,16 @@ export class Rig {
   async kill(name: 'simulator' | 'ws', signal: NodeJS.Signals = 'SIGKILL'): Promise<number | null> {
     const child = this.#children.get(name);
     if (!child || child.exitCode !== null || child.signalCode !== null) return child?.exitCode ?? null;
-    const ended = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
-    child.kill(signal);
-    return ended;
+    return new Promise<number | null>((resolve, reject) => {
+      const late = setTimeout(() => {
+        reject(new Error(`${name} still runs 30 s after ${signal}\n${this.stderr[name].slice(-3_000)}`));
+      }, 30_000);
+      child.once('exit', (code) => {
+        clearTimeout(late);
+        resolve(code);
+      });
+      child.kill(signal);
+    });
   }
 
   async fault(fault: Record<string, unknown>): Promise<void> {
