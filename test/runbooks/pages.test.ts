@@ -93,6 +93,24 @@ describe.each(pages)('runbooks/%s', (page) => {
   });
 });
 
+describe('README.md', () => {
+  it('names only commands that exist, and every page', async () => {
+    const readme = text('../README.md');
+    const indented = [...readme.matchAll(/^ {4}\.\/bin\/(torghut [^#\n]+)/gm)].map(([, line]) =>
+      (line as string).trim(),
+    );
+    const lines = [...commandLines('../README.md'), ...indented];
+    expect(indented.length).toBeGreaterThan(4);
+    expect(lines.length).toBeGreaterThan(25);
+    const mistakes = await Promise.all(lines.filter((line) => line !== 'torghut --help').map(mistake));
+    // It names commands; what they need is on their pages.
+    const real = mistakes.filter((item) => item !== undefined && !/not specified|missing required argument/.test(item));
+    expect(real).toEqual([]);
+    const named = [...readme.matchAll(/`runbooks\/([a-z0-9-]+\.md)`/g)].map(([, page]) => page as string);
+    expect([...new Set(named)].sort()).toEqual([...pages].sort());
+  });
+});
+
 describe('the checks on the pages', () => {
   it.each([
     ['emergency-stop.md', 'Checks', [...verifyCheckIds('stop'), cancelCheckId, ...flattenCheckIds]],
