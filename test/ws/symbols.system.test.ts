@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { Rig } from './rig.ts';
 
 const startNs = BigInt(Date.parse('2026-03-10T13:29:30Z')) * 1_000_000n;
-let reply: { status: number; body: string } = { status: 500, body: '{"symbols":["AMD"]}' };
+let reply = { status: 500, body: '' };
 const server = createServer((_request, response) => response.writeHead(reply.status).end(reply.body));
 beforeAll(() => new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve)));
 afterAll(() => new Promise((resolve) => server.close(resolve)));
@@ -34,6 +34,7 @@ const subscribed = (now: Ready) => now.alpaca_market_data_ws.subscribed_symbols_
 
 test('idle, then subscribed, then changed without a new connection; empty and shrunken lists are not believed', async () => {
   const { port } = server.address() as AddressInfo;
+  reply = { status: 500, body: '{"symbols":["AMD"]}' };
   rig = new Rig({
     data: [], startNs, symbols: [], speed: 1,
     simulatorArgs: ['--synthetic', '7'],
@@ -62,7 +63,12 @@ test('idle, then subscribed, then changed without a new connection; empty and sh
   reply = { status: 200, body: '["NVDA"]' };
   await until('said twice, it is believed', (now) => subscribed(now)?.join() === 'NVDA');
 
-  const metrics = await rig.metrics();
+  // The gauges follow at their own pace.
+  let metrics = '';
+  for (let i = 0; i < 200 && !metrics.includes('market_data_channel{'); i++) {
+    metrics = await rig.metrics();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
   for (const reason of ['http_status', 'empty_result', 'removes_over_half']) {
     expect(metrics).toMatch(new RegExp(`desired_symbols_fetch_failures_total\\{reason="${reason}"\\} [1-9]`));
   }

@@ -73,7 +73,7 @@ export async function recomputePartition(options: RecomputeOptions): Promise<Rec
         if (isWanted(record, inputs, ends)) core.merge.push(inputs.indexOf(record.topic), record);
       let consumed = 0;
       for (let done = -1; done !== 0; consumed += done) {
-        done = core.consume(CONSUME_RECORDS);
+        done = core.consume(stepBefore(core.merge.positions(), committed));
         take(core, rows);
         const { watermark } = core.engine;
         if (watermark && isCommitted()) settledMs = watermark.sec * 1_000 - revisionReachMs;
@@ -114,6 +114,16 @@ async function inputEnds(log: EventLog, partition: number, inputs: readonly stri
     }
     return found?.latest ?? 0n;
   });
+}
+
+/**
+ * Records to merge until the next look at what is settled. Single ones shortly before the committed positions: in a quiet market
+ * a few hundred records are a quarter of an hour, and the last look before them decides how much can be told.
+ */
+function stepBefore(positions: readonly { offset: bigint }[], committed: readonly bigint[]): number {
+  const left = positions.map(({ offset }, i) => (committed[i] ?? 0n) - offset);
+  const isNear = left.every((records) => records >= 0n) && left.reduce((a, b) => a + b, 0n) <= 2 * CONSUME_RECORDS;
+  return isNear ? 1 : CONSUME_RECORDS;
 }
 
 /** Records beyond the end that was there at the beginning are not looked at: the log may grow without end. */
