@@ -17,7 +17,6 @@ import { sinkVariables } from '../sink/variables.ts';
 import { readRunFile } from '../up/run-file.ts';
 import { inputFromLog, type RowInputs } from './input-of-row.ts';
 import { recomputePartition, takeUntil } from './recompute.ts';
-import { readTaskState } from './task-state.ts';
 import { taVariables } from './variables.ts';
 
 const SLICE_MS = 3_600_000;
@@ -58,6 +57,7 @@ export async function verifyRun(options: VerifyOptions): Promise<VerifyResult> {
 interface Setup {
   inputs: string[];
   outputs: string[];
+  group: string;
   sinkGroup: string;
   partitions: number;
 }
@@ -82,10 +82,12 @@ async function verify(options: VerifyOptions): Promise<VerifyResult> {
     const setup: Setup = {
       inputs,
       outputs,
+      group: config.TA_GROUP_ID,
       sinkGroup: TA_SINK_GROUP_ID ?? `torghut-ta-sink-${runId}`,
       partitions: trades?.partitions.length ?? 0,
     };
     const comparison = new Comparison({ ignoresRevision: false });
+    const committed = await log.groupOffsets(setup.group, inputs);
     const behind = await sinkBehind(log, setup);
     if (behind > 0n) {
       const reason = `the sink has ${behind} records of the ta topics still to store`;
@@ -98,8 +100,6 @@ async function verify(options: VerifyOptions): Promise<VerifyResult> {
       let records = 0;
       let untilMs = range.toMs;
       for (let partition = 0; partition < setup.partitions; partition++) {
-        // The task's own record: the offsets of its group only mirror it.
-        const { task } = await readTaskState(log, config.TA_STATE_TOPIC, partition);
         const done = await comparePartition({
           partition,
           range,
@@ -110,7 +110,9 @@ async function verify(options: VerifyOptions): Promise<VerifyResult> {
             inputs,
             settings,
             maxFutureMs: config.TA_MAX_FUTURE_MS,
-            committed: task?.committed.inputs.map(({ offset }) => offset) ?? inputs.map(() => 0n),
+            committed: inputs.map(
+              (topic) => committed.find((c) => c.topic === topic && c.partition === partition)?.offset ?? 0n,
+            ),
           },
         });
         records += done.records;
