@@ -90,6 +90,9 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 
 try {
   process.exitCode = await main(process.argv.slice(2));
+  // All work that counts was waited for: a handle that a library left open must not keep a stopped daemon alive (seen once in a
+  // few stops of ws on Kafka).
+  setTimeout(() => process.exit(), 1_000).unref();
 } catch (error) {
   if (error instanceof CommanderError) {
     // Help and version end with 0; everything else is a mistake in the arguments.
