@@ -208,7 +208,7 @@ describe.skipIf(!process.env.TORGHUT_DATA)('a replay beside the live run (needs 
       expect(promoted, promoted.stderr).toMatchObject({ code: 0, value: { step: 'promoted', applied: true } });
       expect(await run.json(['ta', 'diff', ...sides])).toMatchObject({ code: 0, value: { verdict: 'equal' } });
       const runs = await run.rows<{ run_id: string; inside: boolean; n: string }>(
-        `SELECT run_id, event_ts <= toDateTime64(${closeMs / 1_000}, 3, 'UTC') AS inside, count() AS n FROM ta_microbars FINAL GROUP BY ALL ORDER BY inside`,
+        `SELECT run_id, event_ts > toDateTime64(${openMs / 1_000}, 3, 'UTC') AND event_ts <= toDateTime64(${closeMs / 1_000}, 3, 'UTC') AS inside, count() AS n FROM ta_microbars FINAL GROUP BY ALL ORDER BY inside`,
       );
       expect(runs.map(({ run_id, inside }) => [run_id, Boolean(Number(inside))])).toEqual([
         ['test', false],
