@@ -20,8 +20,8 @@ export default defineConfig({
         test: {
           name: 'system',
           include: ['test/**/*.system.test.ts'],
-          // Real servers on a shared machine: a failure is tried once more and shown as `retry x1`; two in a row fail.
-          retry: 1,
+          // Real servers on a shared machine: a failure is tried again and shown as `retry x1`, `retry x2`; three in a row fail.
+          retry: 2,
           testTimeout: 180_000,
           hookTimeout: 180_000,
           teardownTimeout: 20_000,
