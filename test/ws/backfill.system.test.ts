@@ -43,7 +43,8 @@ test('fills exactly what is missing, once', async () => {
   await rig.startSimulator();
   rig.run();
   // A minute that nobody forwards.
-  await rig.untilMarket(startNs + 70n * second);
+  // Its bar comes after a minute, the corrected one at 90 s.
+  await rig.untilMarket(startNs + 100n * second);
   rig.startWs();
   await rig.until('ready', ({ state, gaps }) => state === 'ready' && gaps.open === 0);
   // How late the process was ready depends on the machine: what it forwards itself begins here.

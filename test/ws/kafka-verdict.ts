@@ -36,7 +36,7 @@ export async function expectWhole(of: Rig, { raw, mayBeLate = false, hasBars = t
     ['quotes', quotes],
   ] as const) {
     const got = payloads([...(await of.records(channel)), ...late], channel);
-    expect(difference(got, want), channel).toEqual({ extra: [], missing: [] });
+    expect(difference(got, want), `${channel}\n${of.stderr.ws.slice(-4_000)}`).toEqual({ extra: [], missing: [] });
   }
   expect(status, of.stderr.ws.slice(-4_000)).not.toBeInstanceOf(Error);
   if (hasBars) await expectBars(of, raw);
