@@ -39,3 +39,27 @@ export function describeProblems(checks: readonly Check[]): string {
     .map((check) => `${check.id}: ${check.value} (${check.signal})`)
     .join('; ');
 }
+
+/** What a condition comes to; undefined when nobody could tell. */
+export function verdictOf(isOk: boolean | undefined): Verdict {
+  if (isOk === undefined) return 'unknown';
+  return isOk ? 'ok' : 'problem';
+}
+
+/** The conditions on the books that trading needs, whatever is to be allowed: no open claim, no drift from the broker. */
+export function bookChecks(facts: { unresolvedClaims: number; driftSymbols: readonly string[] }): Check[] {
+  return [
+    {
+      id: 'unresolved_claims',
+      signal: 'no order of unknown outcome',
+      value: String(facts.unresolvedClaims),
+      verdict: verdictOf(facts.unresolvedClaims === 0),
+    },
+    {
+      id: 'position_drift',
+      signal: 'positions of the broker equal the recorded fills',
+      value: facts.driftSymbols.join(' ') || 'none',
+      verdict: verdictOf(facts.driftSymbols.length === 0),
+    },
+  ];
+}

@@ -5,7 +5,7 @@
  */
 
 import { refusedError } from '../service/errors.ts';
-import { type Check, describeProblems, planIdOf } from './plan.ts';
+import { bookChecks, type Check, describeProblems, planIdOf, verdictOf } from './plan.ts';
 
 /** Names of the conditions, as the runbook page go-live lists them. */
 export const goLiveCheckIds = [
@@ -61,8 +61,8 @@ export function goLiveChecks(facts: GoLiveFacts): Check[] {
   const { paper, drill, strategies, attested } = facts;
   const check = (id: CheckId, signal: string, value: string, isOk: boolean | undefined): Check => {
     const isAttested = isOk === undefined && attested.includes(id);
-    const verdict = isOk === undefined ? (isAttested ? 'ok' : 'unknown') : isOk ? 'ok' : 'problem';
-    return { id, signal, value: isAttested ? `${value}; attested by ${facts.actor}` : value, verdict };
+    const shown = isAttested ? `${value}; attested by ${facts.actor}` : value;
+    return { id, signal, value: shown, verdict: isAttested ? 'ok' : verdictOf(isOk) };
   };
   const tooLarge = strategies.filter(({ maxPositionPct: pct }) => pct === undefined || pct > MAX_POSITION_PCT);
   const drillIsFresh = drill && facts.nowMs - drill.atMs <= DRILL_AGE_MS;
@@ -75,18 +75,7 @@ export function goLiveChecks(facts: GoLiveFacts): Check[] {
       paper ? `${paper.sessions} sessions, ${paper.doubledDecisions} doubled` : 'not in this ledger',
       paper && paper.sessions >= MIN_SESSIONS && paper.doubledDecisions === 0,
     ),
-    check(
-      'unresolved_claims',
-      'no order of unknown outcome',
-      String(facts.unresolvedClaims),
-      facts.unresolvedClaims === 0,
-    ),
-    check(
-      'position_drift',
-      'positions of the broker equal the recorded fills',
-      facts.driftSymbols.join(' ') || 'none',
-      facts.driftSymbols.length === 0,
-    ),
+    ...bookChecks(facts),
     check(
       'kill_switch_drill',
       `a stop of the last 30 days that the loop obeyed within ${MAX_DRILL_SECONDS} s`,

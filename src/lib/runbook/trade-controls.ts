@@ -6,7 +6,7 @@
 import type { ControlsChange, TradingControls } from '../ledger/contract.ts';
 import type { StopRecord } from '../ledger/operator.ts';
 import { refusedError } from '../service/errors.ts';
-import { type Check, describeProblems, planIdOf } from './plan.ts';
+import { bookChecks, type Check, describeProblems, planIdOf, verdictOf } from './plan.ts';
 
 export type ControlAction = 'pause' | 'stop' | 'resume';
 
@@ -105,7 +105,7 @@ export function resumeChecks(facts: ResumeFacts): Check[] {
     id,
     signal,
     value,
-    verdict: isOk === undefined ? 'unknown' : isOk ? 'ok' : 'problem',
+    verdict: verdictOf(isOk),
   });
   const newest = ends && Math.max(...ends.map((end) => end.newestEventMs), Number.NEGATIVE_INFINITY);
   const lagSeconds = newest === undefined || !Number.isFinite(newest) ? undefined : (nowMs - newest) / 1000;
@@ -135,18 +135,7 @@ export function resumeChecks(facts: ResumeFacts): Check[] {
       reconcileLagMs === undefined ? 'never reconciled' : `${(reconcileLagMs / 1000).toFixed(1)} s`,
       reconcileLagMs !== undefined && reconcileLagMs < 3 * reconcileEveryMs,
     ),
-    check(
-      'unresolved_claims',
-      'no order of unknown outcome',
-      String(facts.unresolvedClaims),
-      facts.unresolvedClaims === 0,
-    ),
-    check(
-      'position_drift',
-      'positions of the broker equal the recorded fills',
-      facts.driftSymbols.join(' ') || 'none',
-      facts.driftSymbols.length === 0,
-    ),
+    ...bookChecks(facts),
     check(
       'flatten_over',
       'no request to close positions is being worked off',

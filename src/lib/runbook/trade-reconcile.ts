@@ -6,7 +6,7 @@
 import type { ClassifiedOrder } from '../orders/classify.ts';
 import { orderClasses } from '../orders/classify.ts';
 import { machineMs, sleep } from '../service/machine.ts';
-import { type Check, planIdOf } from './plan.ts';
+import { type Check, planIdOf, verdictOf } from './plan.ts';
 
 export interface ReconcilePlan {
   id: string;
@@ -74,7 +74,7 @@ export function reconcileChecks(result: ReconcileResult | undefined, isHeld: boo
     id: 'held',
     signal: 'trading is paused or stopped while one looks',
     value: String(isHeld),
-    verdict: isHeld ? 'ok' : 'problem',
+    verdict: verdictOf(isHeld),
   };
   const last = result?.passes.at(-1);
   if (!result || !last) return [held];
@@ -83,7 +83,7 @@ export function reconcileChecks(result: ReconcileResult | undefined, isHeld: boo
     id,
     signal,
     value,
-    verdict: isOk ? 'ok' : 'problem',
+    verdict: verdictOf(isOk),
   });
   return [
     held,
