@@ -136,9 +136,10 @@ describe.skipIf(!folder)('a market stream that goes wrong (needs TORGHUT_DATA)',
   });
 
   test('a slow reader, silently further and further behind: found by age, replaced, repaired', async () => {
-    const of = await begin({ speed: 10, env: { INGEST_MAX_AGE_MS: '10000' } });
-    await of.untilMarket(startNs + 25n * second);
-    await of.fault({ name: 'behind', count: 1, rate: 0.1 });
+    // Slow enough that the data keep flowing: a stream without any for five market seconds is found by the silence check.
+    const of = await begin({ speed: 8, env: { INGEST_MAX_AGE_MS: '10000' } });
+    await of.untilMarket(startNs + 10n * second);
+    await of.fault({ name: 'behind', count: 1, rate: 0.35 });
     await of.untilMarket(startNs + 125n * second);
     await expectWhole(of, { raw: readRaw(smoke) });
     expect(await errorsOf(of, 'stale_data')).toBeGreaterThanOrEqual(1);
