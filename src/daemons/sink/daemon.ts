@@ -14,6 +14,7 @@ import { createLogger, type Logger } from '../../lib/service/logging.ts';
 import { sleep } from '../../lib/service/machine.ts';
 import { TaDecoder } from '../../lib/wire/ta-wire.ts';
 import { followControl } from '../ta/control.ts';
+import { sinkGroupOf } from '../ta/settings.ts';
 import { Sink } from './sink.ts';
 import { sinkVariables } from './variables.ts';
 
@@ -77,7 +78,7 @@ async function main(
     registry,
     target: { database: store.database, runId, ttlDays: isVirtual ? undefined : values.TA_CLICKHOUSE_TTL_DAYS },
     migrates: values.TA_CLICKHOUSE_MIGRATE,
-    groupId: values.TA_SINK_GROUP_ID ?? `torghut-ta-sink-${runId}`,
+    groupId: sinkGroupOf(values.TA_SINK_GROUP_ID, runId),
     barsTopic: names.taBars,
     signalsTopic: names.taSignals,
     batchRows: values.TA_CLICKHOUSE_BATCH_SIZE,

@@ -8,20 +8,20 @@ import type { EventLog } from '../../lib/log/port.ts';
 import { type TopicRole, topicSpec } from '../../lib/log/topics.ts';
 import { sessionOf } from '../../lib/market/calendar.ts';
 import { type Clock, openClock } from '../../lib/service/clock.ts';
-import { type ConfigOf, loadConfig } from '../../lib/service/config.ts';
+import { loadConfig } from '../../lib/service/config.ts';
 import { describeError, exitCode, refusedError, TorghutError } from '../../lib/service/errors.ts';
 import { announceService, withdrawService } from '../../lib/service/home.ts';
 import { serveEndpoint } from '../../lib/service/http.ts';
 import { createLifecycle, type Lifecycle, runDaemon } from '../../lib/service/lifecycle.ts';
 import { createLogger, type Logger } from '../../lib/service/logging.ts';
 import { sleep } from '../../lib/service/machine.ts';
-import { settingsOf } from '../../lib/ta/index.ts';
 import type { TaRecordKind } from '../../lib/wire/ta-schemas.ts';
 import { openTaEncoder } from '../../lib/wire/ta-wire.ts';
 import { sinkVariables } from '../sink/variables.ts';
 import { followControl, type PauseGate } from './control.ts';
 import { inputRoles } from './merge.ts';
 import { createTaMetrics } from './metrics.ts';
+import { coreSettings, type TaConfig, taskTopics } from './settings.ts';
 import { PartitionTask, type TaskOptions, type TaskTopics } from './task.ts';
 import { TaskSet } from './task-set.ts';
 import { taVariables } from './variables.ts';
@@ -32,8 +32,6 @@ export interface TaDaemonOptions {
   port?: number;
   env?: NodeJS.ProcessEnv;
 }
-
-type TaConfig = ConfigOf<typeof taVariables>;
 
 /** Runs until a signal, the parent's death or a fatal error. @returns the exit code */
 export async function runEngineDaemon(options: TaDaemonOptions): Promise<number> {
@@ -47,17 +45,6 @@ export async function runEngineDaemon(options: TaDaemonOptions): Promise<number>
   const lifecycle = createLifecycle({ log });
   return runDaemon(lifecycle, log, () => start({ ...options, env }, values, clock, lifecycle, log));
 }
-
-const topicsOf = (config: TaConfig): TaskTopics => ({
-  trades: config.TA_TRADES_TOPIC,
-  quotes: config.TA_QUOTES_TOPIC,
-  bars: config.TA_BARS1M_TOPIC,
-  taBars: config.TA_MICROBARS_TOPIC,
-  taSignals: config.TA_SIGNALS_TOPIC,
-  taLate: config.TA_LATE_TOPIC,
-  taState: config.TA_STATE_TOPIC,
-  taStatus: config.TA_STATUS_TOPIC,
-});
 
 /** What the records of the topics that may be Avro are. */
 const recordKinds = ({ taBars, taSignals, taStatus }: TaskTopics): Map<string, TaRecordKind> =>
@@ -114,20 +101,14 @@ async function start(
 ): Promise<void> {
   const { home, env } = options;
   const { signal } = lifecycle;
-  const topics = topicsOf(config);
+  const topics = taskTopics(config);
   const eventLog = await openEventLog({ home, env, clock });
   lifecycle.onClose('event log', () => eventLog.close());
-  const settings = settingsOf(config.TA_PROFILE, {
-    quoteStaleAfterMs: config.TA_QUOTE_STALE_AFTER_MS,
-    vwapWindowSeconds: config.TA_VWAP_WINDOW_SECONDS,
-    realizedVolWindowSeconds: config.TA_REALIZED_VOL_WINDOW,
-    ...(config.TA_MAX_OUT_OF_ORDER_MS === undefined ? {} : { maxOutOfOrderMs: config.TA_MAX_OUT_OF_ORDER_MS }),
-  });
   const taskOptions: TaskOptions = {
     log: eventLog,
     clock,
     runId: config.TORGHUT_RUN_ID,
-    settings,
+    settings: coreSettings(config),
     topics,
     groupId: config.TA_GROUP_ID,
     clientId: config.TA_CLIENT_ID,

@@ -12,11 +12,10 @@ import { machineMs, sleep } from '../../lib/service/machine.ts';
 import { Comparison, type RowDifference } from '../../lib/signals/compare.ts';
 import { type CurrentRow, endOfTime, StoredRows, type TimeRange } from '../../lib/signals/current-rows.ts';
 import { undetermined } from '../../lib/signals/errors.ts';
-import { settingsOf } from '../../lib/ta/index.ts';
 import { sinkVariables } from '../sink/variables.ts';
-import { readRunFile } from '../up/run-file.ts';
 import { inputFromLog, type RowInputs } from './input-of-row.ts';
 import { recomputePartition, takeUntil } from './recompute.ts';
+import { coreSettings, runIdOf, sinkGroupOf } from './settings.ts';
 import { taVariables } from './variables.ts';
 
 const SLICE_MS = 3_600_000;
@@ -67,13 +66,7 @@ async function verify(options: VerifyOptions): Promise<VerifyResult> {
   const env = options.env ?? process.env;
   const config = loadConfig(taVariables, env, Object.keys(sinkVariables)).values;
   const { TA_SINK_GROUP_ID } = loadConfig(sinkVariables, env, Object.keys(taVariables)).values;
-  const runId = env.TORGHUT_RUN_ID || readRunFile(home)?.run_id || config.TORGHUT_RUN_ID;
-  const settings = settingsOf(config.TA_PROFILE, {
-    quoteStaleAfterMs: config.TA_QUOTE_STALE_AFTER_MS,
-    vwapWindowSeconds: config.TA_VWAP_WINDOW_SECONDS,
-    realizedVolWindowSeconds: config.TA_REALIZED_VOL_WINDOW,
-    ...(config.TA_MAX_OUT_OF_ORDER_MS === undefined ? {} : { maxOutOfOrderMs: config.TA_MAX_OUT_OF_ORDER_MS }),
-  });
+  const settings = coreSettings(config);
   const log = await openEventLog({ home, env, clock: openClock(undefined) });
   try {
     const inputs = [config.TA_TRADES_TOPIC, config.TA_QUOTES_TOPIC, config.TA_BARS1M_TOPIC];
@@ -83,7 +76,7 @@ async function verify(options: VerifyOptions): Promise<VerifyResult> {
       inputs,
       outputs,
       group: config.TA_GROUP_ID,
-      sinkGroup: TA_SINK_GROUP_ID ?? `torghut-ta-sink-${runId}`,
+      sinkGroup: sinkGroupOf(TA_SINK_GROUP_ID, runIdOf(home, config, env)),
       partitions: trades?.partitions.length ?? 0,
     };
     const comparison = new Comparison({ ignoresRevision: false });

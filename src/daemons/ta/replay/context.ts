@@ -6,11 +6,11 @@ import type { EventLog } from '../../../lib/log/port.ts';
 import { logVariables } from '../../../lib/log/variables.ts';
 import { openJournal, type RunbookJournal } from '../../../lib/runbook/journal.ts';
 import type { Clock } from '../../../lib/service/clock.ts';
-import { type ConfigOf, loadConfig } from '../../../lib/service/config.ts';
-import { settingsOf, type TaSettings } from '../../../lib/ta/index.ts';
+import { loadConfig } from '../../../lib/service/config.ts';
+import type { TaSettings } from '../../../lib/ta/index.ts';
 import { sinkVariables } from '../../sink/variables.ts';
-import { readRunFile } from '../../up/run-file.ts';
 import { clockOfHome } from '../home-clock.ts';
+import { coreSettings, repairTopic, runIdOf, sinkGroupOf, type TaConfig, taskTopics } from '../settings.ts';
 import type { TaskTopics } from '../task.ts';
 import { taVariables } from '../variables.ts';
 
@@ -20,7 +20,7 @@ export interface ReplayContext {
   clock: Clock;
   log: EventLog;
   store: SignalStoreSource;
-  config: ConfigOf<typeof taVariables>;
+  config: TaConfig;
   /** Topics of the live run. */
   topics: TaskTopics;
   repairTopic: string;
@@ -51,7 +51,7 @@ export async function openReplayContext(options: {
     ...names,
   ]).values;
   const clock = clockOfHome(home, env);
-  const runId = env.TORGHUT_RUN_ID || readRunFile(home)?.run_id || config.TORGHUT_RUN_ID;
+  const runId = runIdOf(home, config, env);
   const log = await openEventLog({ home, env, clock, signal });
   const store = signalStoreSource({ home, env, signal });
   return {
@@ -61,25 +61,11 @@ export async function openReplayContext(options: {
     log,
     store,
     config,
-    topics: {
-      trades: config.TA_TRADES_TOPIC,
-      quotes: config.TA_QUOTES_TOPIC,
-      bars: config.TA_BARS1M_TOPIC,
-      taBars: config.TA_MICROBARS_TOPIC,
-      taSignals: config.TA_SIGNALS_TOPIC,
-      taLate: config.TA_LATE_TOPIC,
-      taState: config.TA_STATE_TOPIC,
-      taStatus: config.TA_STATUS_TOPIC,
-    },
-    repairTopic: env.INGEST_REPAIR_TOPIC || 'torghut.ingest.repair.v1',
+    topics: taskTopics(config),
+    repairTopic: repairTopic(env),
     runId,
-    sinkGroupId: TA_SINK_GROUP_ID ?? `torghut-ta-sink-${runId}`,
-    settings: settingsOf(config.TA_PROFILE, {
-      quoteStaleAfterMs: config.TA_QUOTE_STALE_AFTER_MS,
-      vwapWindowSeconds: config.TA_VWAP_WINDOW_SECONDS,
-      realizedVolWindowSeconds: config.TA_REALIZED_VOL_WINDOW,
-      ...(config.TA_MAX_OUT_OF_ORDER_MS === undefined ? {} : { maxOutOfOrderMs: config.TA_MAX_OUT_OF_ORDER_MS }),
-    }),
+    sinkGroupId: sinkGroupOf(TA_SINK_GROUP_ID, runId),
+    settings: coreSettings(config),
     sinkBatch: TA_CLICKHOUSE_BATCH_SIZE,
     journal: openJournal(home, 'ta-replay'),
     signal,
