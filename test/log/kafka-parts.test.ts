@@ -142,6 +142,7 @@ test('a fetch from anywhere gives the committed records and no other, and ends b
 
 test('a record that a broker would refuse is refused before anything is sent', async () => {
   const facts = async () => ({ partitions: 3, isCompacted: true, maxBytes: 1_000 });
+  const maxRequestBytes = 10_000;
   const good = { topic: 't', partition: 0, key: 'k', value: Buffer.from('x'), timestampMs: 1 };
   const bad = [
     { partition: 3 },
@@ -155,10 +156,43 @@ test('a record that a broker would refuse is refused before anything is sent', a
     { headers: { much: 'x'.repeat(1_000) } },
   ];
   for (const change of bad) {
-    const placed = placeRecords({ records: [good, { ...good, ...change }] }, facts);
+    const placed = placeRecords({ records: [good, { ...good, ...change }] }, { factsOf: facts, maxRequestBytes });
     await expect(placed, JSON.stringify(change)).rejects.toMatchObject({ code: 'record_invalid' });
   }
   const { partition: _, ...keyed } = good;
-  const { records } = await placeRecords({ records: [keyed] }, facts);
-  expect(records[0]?.partition).toBeGreaterThanOrEqual(0);
+  const [request] = await placeRecords({ records: [keyed] }, { factsOf: facts, maxRequestBytes });
+  const [partitions] = [...(request?.topics.values() ?? [])];
+  expect([...(partitions?.values() ?? [])]).toEqual([[keyed]]);
+});
+
+test('a commit is cut into requests of bounded size, every record once and in order', async () => {
+  const record = fc.record({
+    topic: fc.constantFrom('a', 'b'),
+    partition: fc.nat(2),
+    key: fc.constantFrom('k', 'long key'),
+    value: fc.nat(800).map((size) => Buffer.alloc(size)),
+    timestampMs: fc.nat(),
+  });
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(record, { maxLength: 60 }),
+      fc.integer({ min: 1_000, max: 5_000 }),
+      async (records, most) => {
+        const factsOf = async () => ({ partitions: 3, isCompacted: false, maxBytes: 4_000 });
+        const requests = await placeRecords({ records }, { factsOf, maxRequestBytes: most });
+        for (const topic of ['a', 'b']) {
+          for (const partition of [0, 1, 2]) {
+            const placed = requests.flatMap(({ topics }) => topics.get(topic)?.get(partition) ?? []);
+            expect(placed).toEqual(records.filter((one) => one.topic === topic && one.partition === partition));
+          }
+        }
+        for (const { topics, bytes } of requests) {
+          const all = [...topics.values()].flatMap((partitions) => [...partitions.values()].flat());
+          expect(all.length).toBeGreaterThan(0);
+          expect(bytes).toBeGreaterThan(all.reduce((sum, { value }) => sum + (value?.length ?? 0), 0));
+          expect(bytes).toBeLessThanOrEqual(Math.min(most, 4_000));
+        }
+      },
+    ),
+  );
 });

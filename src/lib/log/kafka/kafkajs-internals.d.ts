@@ -126,6 +126,8 @@ declare module 'kafkajs/src/protocol/requests/index.js' {
     key?: string | Buffer | null;
     value: string | Buffer | null;
     timestamp?: string | number | null;
+    /** Our own name for it, which only our encoder reads. */
+    timestampMs?: number;
     headers?: Record<string, string | Buffer | (string | Buffer)[]>;
   }
   export interface ProduceArguments {
@@ -137,7 +139,7 @@ declare module 'kafkajs/src/protocol/requests/index.js' {
     compression?: number;
     topicData: {
       topic: string;
-      partitions: { partition: number; firstSequence?: number; messages: ProduceMessage[] }[];
+      partitions: { partition: number; firstSequence?: number; messages: readonly ProduceMessage[] }[];
     }[];
   }
   export interface ProduceProtocol {

@@ -19,18 +19,29 @@ const NO_COMPRESSION = 0;
 const FIRST_VERSION = 3;
 const MAX_KEYS = 50_000;
 
+/** Below this the bit operators of numbers hold. */
+const SMALL = 2 ** 31;
+
 /** Bytes of an unsigned number in groups of seven bits. */
 function sizeOf(value: number): number {
-  let size = 1;
-  for (let rest = value; rest >= 128; rest = Math.floor(rest / 128)) size += 1;
+  if (value < 0x80) return 1;
+  if (value < 0x4000) return 2;
+  if (value < 0x20_0000) return 3;
+  if (value < 0x1000_0000) return 4;
+  let size = 5;
+  for (let rest = Math.floor(value / 0x8_0000_0000); rest > 0; rest = Math.floor(rest / 128)) size += 1;
   return size;
 }
 
 function write(into: Buffer, at: number, value: number): number {
   let rest = value;
-  while (rest >= 128) {
+  while (rest >= SMALL) {
     into[at++] = (rest % 128) | 128;
     rest = Math.floor(rest / 128);
+  }
+  while (rest >= 128) {
+    into[at++] = (rest & 127) | 128;
+    rest >>>= 7;
   }
   into[at++] = rest;
   return at;
@@ -80,33 +91,23 @@ function varint(value: number): Buffer {
   return bytes;
 }
 
-interface Prepared {
-  key: Buffer | undefined;
-  value: Buffer | undefined;
-  headers: Buffer;
-  timeDelta: number;
-  /** Bytes behind the length. */
-  size: number;
-}
+/** Lengths, deltas and attributes of a record at most, without key, value and headers. */
+const MAX_RECORD_HEAD = 40;
+/** Shorter texts are copied byte by byte: a call costs more. */
+const SHORT = 12;
 
-function prepare(message: ProduceMessage, offsetDelta: number, firstMs: number): Prepared {
-  const key = typeof message.key === 'string' ? keyBytes(message.key) : bytesOf(message.key);
-  const value = bytesOf(message.value);
-  const headers = headerBytes(message.headers);
-  const timeDelta = zigZag(Number(message.timestamp) - firstMs);
-  const size =
-    1 + sizeOf(timeDelta) + sizeOf(zigZag(offsetDelta)) + sizeOfBytes(key) + sizeOfBytes(value) + headers.length;
-  return { key, value, headers, timeDelta, size };
-}
+const timeOf = ({ timestamp, timestampMs }: ProduceMessage): number => timestampMs ?? Number(timestamp);
 
 const sizeOfBytes = (bytes: Buffer | undefined) =>
   bytes === undefined ? 1 : sizeOf(zigZag(bytes.length)) + bytes.length;
 
 function writeBytes(into: Buffer, at: number, bytes: Buffer | undefined): number {
   if (bytes === undefined) return write(into, at, zigZag(-1));
-  const from = write(into, at, zigZag(bytes.length));
-  bytes.copy(into, from);
-  return from + bytes.length;
+  const { length } = bytes;
+  const from = write(into, at, zigZag(length));
+  if (length > SHORT) into.set(bytes, from);
+  else for (let i = 0; i < length; i++) into[from + i] = bytes[i] as number;
+  return from + length;
 }
 
 /** One partition's records as a batch. Every message needs its timestamp. */
@@ -114,46 +115,55 @@ export function encodeBatch(
   messages: readonly ProduceMessage[],
   options: { producerId: string | number; producerEpoch: number; firstSequence: number; isTransactional: boolean },
 ): Buffer {
+  const count = messages.length;
   let firstMs = Number.POSITIVE_INFINITY;
   let lastMs = 0;
-  for (const { timestamp } of messages) {
-    const ms = Number(timestamp);
+  // Room for the worst case: a second pass over all texts for their exact size costs more than the spare bytes.
+  let room = BATCH_HEAD;
+  for (const message of messages) {
+    const ms = timeOf(message);
     if (ms < firstMs) firstMs = ms;
     if (ms > lastMs) lastMs = ms;
+    const { key, value } = message;
+    room += MAX_RECORD_HEAD + headerBytes(message.headers).length + 3 * ((key?.length ?? 0) + textUnits(value));
+    if (typeof value !== 'string' && value) room += value.length;
   }
-  let size = BATCH_HEAD;
-  const prepared = messages.map((message, index) => {
-    const one = prepare(message, index, firstMs);
-    size += sizeOf(zigZag(one.size)) + one.size;
-    return one;
-  });
-  const batch = Buffer.allocUnsafe(size);
+  const batch = Buffer.allocUnsafe(room);
+  let at = BATCH_HEAD;
+  for (let index = 0; index < count; index++) {
+    const message = messages[index] as ProduceMessage;
+    const key = typeof message.key === 'string' ? keyBytes(message.key) : bytesOf(message.key);
+    const value = bytesOf(message.value);
+    const headers = headerBytes(message.headers);
+    const timeDelta = zigZag(timeOf(message) - firstMs);
+    const place = zigZag(index);
+    const size = 1 + sizeOf(timeDelta) + sizeOf(place) + sizeOfBytes(key) + sizeOfBytes(value) + headers.length;
+    at = write(batch, at, zigZag(size));
+    batch[at++] = 0;
+    at = write(batch, at, timeDelta);
+    at = write(batch, at, place);
+    at = writeBytes(batch, at, key);
+    at = writeBytes(batch, at, value);
+    batch.set(headers, at);
+    at += headers.length;
+  }
   batch.writeBigInt64BE(0n, 0);
-  batch.writeInt32BE(size - 12, 8);
+  batch.writeInt32BE(at - 12, 8);
   batch.writeInt32BE(0, 12);
   batch.writeInt8(MAGIC, 16);
   batch.writeInt16BE(options.isTransactional ? TRANSACTIONAL : 0, 21);
-  batch.writeInt32BE(messages.length - 1, 23);
+  batch.writeInt32BE(count - 1, 23);
   batch.writeBigInt64BE(BigInt(firstMs), 27);
   batch.writeBigInt64BE(BigInt(lastMs), 35);
   batch.writeBigInt64BE(BigInt(options.producerId), 43);
   batch.writeInt16BE(options.producerEpoch, 51);
   batch.writeInt32BE(options.firstSequence, 53);
-  batch.writeInt32BE(messages.length, 57);
-  let at = BATCH_HEAD;
-  prepared.forEach(({ key, value, headers, timeDelta, size: length }, index) => {
-    at = write(batch, at, zigZag(length));
-    batch[at++] = 0;
-    at = write(batch, at, timeDelta);
-    at = write(batch, at, zigZag(index));
-    at = writeBytes(batch, at, key);
-    at = writeBytes(batch, at, value);
-    headers.copy(batch, at);
-    at += headers.length;
-  });
-  batch.writeUInt32BE(crc32C(batch.subarray(CHECKED_FROM)), 17);
-  return batch;
+  batch.writeInt32BE(count, 57);
+  batch.writeUInt32BE(crc32C(batch.subarray(CHECKED_FROM, at)), 17);
+  return batch.subarray(0, at);
 }
+
+const textUnits = (value: string | Buffer | null | undefined): number => (typeof value === 'string' ? value.length : 0);
 
 function encodeRequest(given: ProduceArguments): Encoder {
   const { transactionalId = null, acks, timeout, topicData, producerId = -1, producerEpoch = 0 } = given;
@@ -204,8 +214,8 @@ export function encodeProduceInOnePiece(): void {
 }
 
 /** Has a time, and headers (if any) that are single texts. */
-function isPlain({ timestamp, headers }: ProduceMessage): boolean {
-  if (timestamp === undefined || timestamp === null) return false;
+function isPlain({ timestamp, timestampMs, headers }: ProduceMessage): boolean {
+  if ((timestamp === undefined || timestamp === null) && timestampMs === undefined) return false;
   if (headers === undefined || encodedHeaders.has(headers)) return true;
   for (const name in headers) if (typeof headers[name] !== 'string') return false;
   return true;

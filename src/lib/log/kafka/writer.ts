@@ -14,7 +14,8 @@ import { machineMs, sleep } from '../../service/machine.ts';
 import type { Commit, CommitResult, LogWriter, OffsetCommit } from '../port.ts';
 import { type RetryWindow, transactionalProducer } from './client.ts';
 import { kafkaError, withPatience } from './faults.ts';
-import { type PlacedRecord, placeRecords, type TopicFacts } from './records.ts';
+import { messagesOf } from './produce-messages.ts';
+import { placeRecords, type RequestRecords, type TopicFacts } from './records.ts';
 import type { KafkaSettings } from './settings.ts';
 
 export interface KafkaWriterOptions {
@@ -39,11 +40,6 @@ export async function openKafkaWriter(options: KafkaWriterOptions): Promise<LogW
     await producer.disconnect().catch(() => undefined);
     throw kafkaError(error, `cannot open the writer ${owner}`, owner);
   }
-}
-
-interface Chunk {
-  topicMessages: { topic: string; messages: ReturnType<typeof message>[] }[];
-  bytes: number;
 }
 
 /** How long opening waits for brokers: a predecessor's transaction has to be ended first. */
@@ -81,22 +77,22 @@ class KafkaWriter implements LogWriter {
     if (this.isClosed) throw new TorghutError({ code: 'log_closed', what: `the writer ${this.owner} is closed` });
     if (this.dead) throw this.dead;
     const what = `cannot commit as ${this.owner}`;
-    let chunks: Chunk[];
+    let requests: RequestRecords[];
     try {
-      const { records, facts } = await placeRecords(commit, this.options.factsOf);
-      chunks = this.chunks(records, facts);
+      const { settings, factsOf } = this.options;
+      requests = await placeRecords(commit, { factsOf, maxRequestBytes: settings.maxRequestBytes });
     } catch (error) {
       throw kafkaError(error, what, this.owner);
     }
     const firstOffsets: FirstOffsets = new Map();
-    if (chunks.length === 0 && !commit.groupOffsets) return { firstOffsets: [] };
+    if (requests.length === 0 && !commit.groupOffsets) return { firstOffsets: [] };
     const transaction = this.next ?? (await this.producer.transaction());
     this.next = undefined;
     const deadline = machineMs() + this.options.settings.transactionTimeoutMs;
     this.window.until = deadline;
     try {
       // kafkajs itself repeats a send: only it knows which brokers have answered.
-      for (const chunk of chunks) await before(deadline, this.send(transaction, chunk, firstOffsets));
+      for (const request of requests) await before(deadline, this.send(transaction, request, firstOffsets));
       if (commit.groupOffsets) await before(deadline, sendOffsets(transaction, commit.groupOffsets, deadline));
     } catch (error) {
       this.dead = this.lost(error, what);
@@ -140,45 +136,21 @@ class KafkaWriter implements LogWriter {
     });
   }
 
-  private async send(transaction: Transaction, chunk: Chunk, firstOffsets: FirstOffsets): Promise<void> {
-    const compression =
-      this.options.settings.compression === 'gzip' ? kafkajs.CompressionTypes.GZIP : kafkajs.CompressionTypes.None;
-    const sent = await transaction.sendBatch({ topicMessages: chunk.topicMessages, acks: -1, compression });
+  private async send(transaction: Transaction, { topics }: RequestRecords, firstOffsets: FirstOffsets): Promise<void> {
+    const isCompressed = this.options.settings.compression === 'gzip';
+    const compression = isCompressed ? kafkajs.CompressionTypes.GZIP : kafkajs.CompressionTypes.None;
+    const topicMessages = [...topics].map(([topic, partitions]) => ({
+      topic,
+      messages: messagesOf(partitions, { isCompressed }),
+    }));
+    const sent = await transaction.sendBatch({ topicMessages, acks: -1, compression });
     for (const { topicName, partition, baseOffset } of sent) {
-      const count =
-        chunk.topicMessages
-          .find(({ topic }) => topic === topicName)
-          ?.messages.filter((item) => item.partition === partition).length ?? 0;
+      const count = topics.get(topicName)?.get(partition)?.length ?? 0;
       const key = `${topicName} ${partition}`;
       const known = firstOffsets.get(key);
       if (known) known.count += count;
       else firstOffsets.set(key, { topic: topicName, partition, offset: BigInt(baseOffset ?? 0), count });
     }
-  }
-
-  /** Cuts the records into requests, in order, each small enough for the settings and for every topic in it. */
-  private chunks(records: readonly PlacedRecord[], facts: ReadonlyMap<string, TopicFacts>): Chunk[] {
-    const limit = Math.min(
-      this.options.settings.maxRequestBytes,
-      ...[...facts.values()].map(({ maxBytes }) => maxBytes),
-    );
-    const chunks: Chunk[] = [];
-    let chunk: Chunk = { topicMessages: [], bytes: 0 };
-    for (const record of records) {
-      if (chunk.bytes > 0 && chunk.bytes + record.bytes > limit) {
-        chunks.push(chunk);
-        chunk = { topicMessages: [], bytes: 0 };
-      }
-      let messages = chunk.topicMessages.find(({ topic }) => topic === record.topic)?.messages;
-      if (!messages) {
-        messages = [];
-        chunk.topicMessages.push({ topic: record.topic, messages });
-      }
-      messages.push(message(record));
-      chunk.bytes += record.bytes;
-    }
-    if (chunk.bytes > 0) chunks.push(chunk);
-    return chunks;
   }
 
   async close(): Promise<void> {
@@ -189,11 +161,6 @@ class KafkaWriter implements LogWriter {
     this.window.until = 0;
     await this.producer.disconnect();
   }
-}
-
-function message(record: PlacedRecord) {
-  const { key, value, partition, timestampMs, headers } = record;
-  return { key, value, partition, timestamp: String(timestampMs), ...(headers && { headers }) };
 }
 
 /** Fails when the work is not done by a machine time; what it still does then belongs to a transaction that nobody ends. */
