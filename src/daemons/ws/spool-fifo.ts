@@ -4,7 +4,9 @@
  * disk are numbered over the lives of all processes of a folder; a file stays until its messages are durable elsewhere
  * (`settle`), and what a dead process left is taken over behind the number that is durable, each message once.
  */
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, readSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync, ftruncateSync, mkdirSync, openSync, readdirSync, readFileSync, readSync, rmSync, writeSync,
+} from 'node:fs'; // biome-ignore format: one list
 import { join } from 'node:path';
 import { machineMs } from '../../lib/service/machine.ts';
 
@@ -159,10 +161,9 @@ export class SpoolFifo {
     if (this.#bufferBytes === 0) return true;
     if (this.#refusedMs !== undefined && machineMs() - this.#refusedMs < RETRY_MS) return false;
     const bytes = Buffer.concat(this.#buffer);
+    let segment = this.#segments.at(-1);
     try {
-      let segment = this.#segments.at(-1);
       if (!segment || segment.isAdopted || segment.written >= SEGMENT_BYTES) segment = this.#openSegment();
-      // A write may stop short on a full disk: what is there is overwritten by the next attempt.
       let done = 0;
       while (done < bytes.length) {
         done += writeSync(segment.fd, bytes, done, bytes.length - done, segment.written + done);
@@ -170,12 +171,30 @@ export class SpoolFifo {
       segment.written += bytes.length;
     } catch {
       this.#refusedMs = machineMs();
+      if (segment) this.#cutBack(segment);
       return false;
     }
     this.#refusedMs = undefined;
     this.#buffer = [];
     this.#bufferBytes = 0;
     return true;
+  }
+
+  /**
+   * A write may stop short on a full disk. What it left is no part of the file: the messages stay in the buffer and may go out
+   * from there or into another file, and who takes the folder over would publish them a second time. An empty file goes.
+   */
+  #cutBack(segment: Segment): void {
+    if (segment.written === 0) {
+      this.#segments.pop();
+      this.#drop(segment);
+      return;
+    }
+    try {
+      ftruncateSync(segment.fd, segment.written);
+    } catch {
+      // A disk that refuses even this: the next attempt writes over it.
+    }
   }
 
   #openSegment(): Segment {
