@@ -442,6 +442,32 @@ describe('reconcile', () => {
     expect((await test.desk.reconcile()).findings.map((finding) => finding.kind)).toEqual(['orphan_order']);
   });
 
+  it('gives an orphan to the decision that comes after it, as in a ledger that was put back', async () => {
+    const decision = decisionOf(strategyId, { symbol: 'IBM' });
+    const clientOrderId = clientOrderIdOf(decision.hash);
+    broker.script = ['accept_silent'];
+    broker.fillPlan = [4];
+    // The order of the time before: at the broker, and nothing of it in the ledger.
+    const body = { symbol: 'IBM', side: 'buy', qty: '10', type: 'market', time_in_force: 'day' };
+    await fetch(`${broker.url}/v2/orders`, {
+      method: 'POST',
+      body: JSON.stringify({ ...body, client_order_id: clientOrderId }),
+      signal: AbortSignal.timeout(300),
+    }).catch(() => undefined);
+    expect((await test.desk.reconcile()).findings.map(({ kind }) => kind)).toEqual(['orphan_order']);
+
+    const outcome = await test.desk.submit(await approvedOrder(test.ledger, test.leadership, decision, clock.nowMs()));
+    expect(outcome).toMatchObject({ kind: 'submitted', adopted: true });
+    const row = await executionOf(clientOrderId);
+    expect(row).toMatchObject({ decisionId: decision.id, isOrphan: false, isLateAccepted: false, state: 'partial' });
+    expect((await test.ledger.orderRead.claims.byDecision(decision.id))?.state).toBe('submitted');
+    expect((await test.ledger.read.decisions.byId(decision.id))?.status).toBe('partial');
+    const costs = 'select arrival_price::text, filled_qty::text from execution_tca_metrics';
+    expect(await query(dsn, costs)).toEqual([{ arrival_price: '185.25000000', filled_qty: '4.00000000' }]);
+    expect(await test.ledger.orderRead.openCounts('paper')).toEqual({ open: 1, unknownClaims: 0 });
+    expect((await test.desk.reconcile()).changes).toBe(0);
+  });
+
   it('never goes back: a broker that forgets is a finding', async () => {
     broker.fillPlan = ['rest'];
     const { order, clientOrderId } = await submit();

@@ -208,6 +208,24 @@ export function executionRepository(db: LedgerDb) {
         .execute();
     },
 
+    /** Gives an orphan to the decision that its claim belongs to. */
+    adopt: async (
+      id: string,
+      { decisionId, isLateAccepted, atMs }: { decisionId: string; isLateAccepted: boolean; atMs: number },
+    ): Promise<void> => {
+      await db
+        .updateTable('executions')
+        .set({
+          trade_decision_id: decisionId,
+          orphan: false,
+          late_accepted: isLateAccepted,
+          last_update_at: timeOf(atMs),
+        })
+        .where('id', '=', id)
+        .where('orphan', '=', true)
+        .execute();
+    },
+
     markCancelRequested: async (id: string, atMs: number): Promise<void> => {
       await db
         .updateTable('executions')

@@ -2,7 +2,8 @@
  * Writes what the broker says about an order into the ledger, in one transaction per call, from whatever source it came:
  * the answer of the POST, a look-up, a list, a trade update.
  * Guarantees: one execution per broker order; the state only goes forward (state.ts); each fill once; a decision gets its
- * order's status; an order of a refused claim is kept as `late_accepted` and never revives the decision.
+ * order's status; an order of a refused claim is kept as `late_accepted` and never revives the decision; an orphan whose
+ * claim comes later becomes that claim's order.
  */
 import type { Decimal } from 'decimal.js';
 import type { BrokerOrder } from '../alpaca/trading-schema.ts';
@@ -63,6 +64,10 @@ function termsThatDiffer(claim: ClaimRow, order: BrokerOrder): string[] {
   return differ;
 }
 
+function aboutOrder({ clientOrderId, symbol, side, status }: BrokerOrder) {
+  return { client_order_id: clientOrderId, symbol, side, status };
+}
+
 /** Status of the decision for a state of its order. */
 function decisionStatusOf(state: OrderState): DecisionStatus {
   return state === 'open' ? 'submitted' : state;
@@ -78,12 +83,20 @@ export async function recordOrder(
   const findings: Finding[] = [];
   let execution = await tx.executions.byBrokerOrderId(context.accountLabel, order.id);
   let claimSettled = false;
+  let isAdopted = false;
   const isNew = execution === undefined;
   if (!execution) {
     const opened = await openExecution(tx, context, order, findings);
     if (!opened) return { kind: 'foreign' };
     execution = opened.execution;
     claimSettled = opened.claimSettled;
+  } else if (execution.isOrphan) {
+    const adopted = await adoptOrphan(tx, context, execution, order, findings);
+    if (adopted) {
+      execution = adopted.execution;
+      claimSettled = adopted.claimSettled;
+      isAdopted = true;
+    }
   }
 
   const advance = advanceOrder(execution, {
@@ -137,9 +150,9 @@ export async function recordOrder(
     if (added) fillsAdded += 1;
   }
 
-  if (isNew || stateChanged || fillsAdded > 0) {
+  if (isNew || isAdopted || stateChanged || fillsAdded > 0) {
     execution = (await tx.executions.byBrokerOrderId(context.accountLabel, order.id)) ?? execution;
-    if (fillsAdded > 0) await tx.updateCosts(execution.id, context.nowMs);
+    if (fillsAdded > 0 || isAdopted) await tx.updateCosts(execution.id, context.nowMs);
     // A replaced order says nothing of the decision: the order in its place does.
     if (execution.decisionId !== undefined && !execution.isLateAccepted && execution.state !== 'replaced') {
       await tx.setOrderStatus(execution.decisionId, {
@@ -155,7 +168,7 @@ export async function recordOrder(
     execution,
     isNew,
     claimSettled,
-    stateChanged: stateChanged || isNew,
+    stateChanged: stateChanged || isNew || isAdopted,
     fillsAdded,
     isStale: advance.verdict === 'stale',
     findings,
@@ -216,25 +229,54 @@ async function openExecution(
         : { canceledAtMs: ms(order.canceledNs) ?? context.nowMs }),
     });
   }
-  const about = { client_order_id: order.clientOrderId, symbol: order.symbol, side: order.side, status: order.status };
   if (replaced) return { execution, claimSettled: false };
   if (!claim) {
-    findings.push({ kind: 'orphan_order', subject: order.id, isPaging: true, detail: about });
+    findings.push({ kind: 'orphan_order', subject: order.id, isPaging: true, detail: aboutOrder(order) });
     return { execution, claimSettled: false };
   }
+  return { execution, claimSettled: await giveToClaim(tx, context, claim, execution, order, findings) };
+}
+
+/**
+ * An orphan whose decision came after it: a ledger that was put back to an earlier state decides the same rows again, and
+ * the POST of the same client order id is answered with the order that is there. Left an orphan, its claim would stay open
+ * for ever.
+ */
+async function adoptOrphan(
+  tx: OrderTransaction,
+  context: BookContext,
+  orphan: ExecutionRow,
+  order: BrokerOrder,
+  findings: Finding[],
+): Promise<{ execution: ExecutionRow; claimSettled: boolean } | undefined> {
+  const claim = await tx.claims.lockByClientOrderId(context.accountLabel, order.clientOrderId);
+  if (!claim || claim.state === 'submitted') return undefined;
+  const isLateAccepted = claim.state === 'rejected';
+  await tx.executions.adopt(orphan.id, { decisionId: claim.decisionId, isLateAccepted, atMs: context.nowMs });
+  const execution = { ...orphan, decisionId: claim.decisionId, isOrphan: false, isLateAccepted };
+  return { execution, claimSettled: await giveToClaim(tx, context, claim, execution, order, findings) };
+}
+
+/** Settles a claim with its order, or notes that it came too late. @returns is the claim settled by it? */
+async function giveToClaim(
+  tx: OrderTransaction,
+  context: BookContext,
+  claim: ClaimRow,
+  execution: ExecutionRow,
+  order: BrokerOrder,
+  findings: Finding[],
+): Promise<boolean> {
+  const about = aboutOrder(order);
   const differ = termsThatDiffer(claim, order);
   if (differ.length > 0) {
     findings.push({ kind: 'terms_mismatch', subject: order.id, isPaging: true, detail: { ...about, differ } });
   }
+  const detail = toJsonb({ ...about, alpaca_order_id: order.id });
   if (claim.state === 'rejected') {
     await tx.claims.setLate(claim.decisionId, execution.id);
-    await tx.decisions.addEvent(claim.decisionId, {
-      stage: 'late_accepted',
-      atMs: context.nowMs,
-      detail: toJsonb({ ...about, alpaca_order_id: order.id }),
-    });
+    await tx.decisions.addEvent(claim.decisionId, { stage: 'late_accepted', atMs: context.nowMs, detail });
     findings.push({ kind: 'late_accepted', subject: order.id, isPaging: true, detail: about });
-    return { execution, claimSettled: false };
+    return false;
   }
   // An order without the broker_io step can only come from outside this protocol; the claim still must not send again.
   if (claim.state === 'claimed') await tx.claims.beginBrokerIo(claim.decisionId, 0, context.epoch, 'found_at_broker');
@@ -245,11 +287,8 @@ async function openExecution(
     wasLookedUp: context.wasLookedUp,
   });
   if (settled) {
-    await tx.decisions.addEvent(claim.decisionId, {
-      stage: context.wasLookedUp ? 'execution_backfilled' : 'submitted',
-      atMs: context.nowMs,
-      detail: toJsonb({ ...about, alpaca_order_id: order.id }),
-    });
+    const stage = context.wasLookedUp ? 'execution_backfilled' : 'submitted';
+    await tx.decisions.addEvent(claim.decisionId, { stage, atMs: context.nowMs, detail });
   }
-  return { execution, claimSettled: settled };
+  return settled;
 }
