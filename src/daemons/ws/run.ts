@@ -9,11 +9,11 @@ import { logVariables } from '../../lib/log/variables.ts';
 import { createEnvelopeWriter } from '../../lib/market/envelope-text.ts';
 import { openClock } from '../../lib/service/clock.ts';
 import { loadConfig } from '../../lib/service/config.ts';
+import { boundOldGeneration, boundYoungGeneration } from '../../lib/service/heap.ts';
 import { deadServices, homePaths } from '../../lib/service/home.ts';
 import { createLifecycle, type Lifecycle, runDaemon } from '../../lib/service/lifecycle.ts';
 import { createLogger, type Logger, registerSecret } from '../../lib/service/logging.ts';
 import { machineMs, sleep } from '../../lib/service/machine.ts';
-import { boundYoungGeneration } from '../../lib/service/young-generation.ts';
 import { AgeWatch } from './age-watch.ts';
 import { ChannelFreshness } from './channel-freshness.ts';
 import { createDeadLetters } from './dead-letters.ts';
@@ -47,12 +47,14 @@ export interface WsDaemonOptions {
 
 /** Enough for a commit's worth of messages to die young; see the service for what it saves. */
 const YOUNG_MB = 16;
+const OLD_GROWTH_PERCENT = 40;
 const PUMP_MS = 10;
 
 /** Runs until a signal, the parent's death or a fatal error. @returns the exit code */
 export async function runWsDaemon(options: WsDaemonOptions): Promise<number> {
   const env = options.env ?? process.env;
   boundYoungGeneration(YOUNG_MB);
+  boundOldGeneration(OLD_GROWTH_PERCENT);
   const log = createLogger('ws');
   const clock = openClock(env.TORGHUT_CLOCK);
   const config = loadWsConfig(env, clock.kind);

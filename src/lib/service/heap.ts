@@ -1,10 +1,16 @@
 /**
- * Keeps V8's young generation from growing to its usual 128 MB of address space that stays resident: a daemon that makes many
- * short-lived objects would hold about 90 MB more for nothing but fewer collections.
+ * Bounds of V8's heap for a daemon through which much passes and in which little stays.
+ *
+ * The young generation: keeps it from growing to its usual 128 MB of address space that stays resident: many short-lived objects
+ * would hold about 90 MB more for nothing but fewer collections.
  * Guarantee: growth ends a few collections after the bound is reached, whatever flags the process was started with. Facts,
  * measured on Node 24 with a stream of small objects: 128 MB and 456 ms of CPU without a bound, 8 MB and 714 ms with one of
  * 8 MB, 8 MB and 842 ms with --max-semi-space-size=4; --max-semi-space-size has no effect once the heap exists, the growth
  * factor is read at each growth.
+ *
+ * The old generation: V8 lets it nearly double between two full collections, and with it the buffers outside of the heap that
+ * its dead objects still hold. Measured in a forwarder of 20,000 messages a second: 267 MB resident and rising as it is,
+ * 187 MB with a growth of 30 %.
  */
 import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8';
 
@@ -20,4 +26,9 @@ export function boundYoungGeneration(megabytes: number): void {
     clearInterval(look);
   }, LOOK_MS);
   look.unref();
+}
+
+/** @param percent by which the old generation grows before it is collected as a whole */
+export function boundOldGeneration(percent: number): void {
+  setFlagsFromString(`--heap-growing-percent=${percent}`);
 }
