@@ -66,7 +66,7 @@ export function configure(command: Command): void {
         let isEmpty = true;
         const { signal } = controller;
         const { values } = loadConfig(registryVariables, process.env, Object.keys(process.env));
-        const decoder = values.TA_SCHEMA_REGISTRY_URL === undefined ? undefined : new TaDecoder(values);
+        const decoder = values.TA_SCHEMA_REGISTRY_URL === undefined ? undefined : new TaDecoder(values, home);
         const open = decoder && { open: (record: LogRecord) => decoder.toJson(record) };
         for await (const rows of tailTopic(log, { topic, partition, from, count, follow, signal, ...open })) {
           isEmpty = false;

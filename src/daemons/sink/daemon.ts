@@ -83,7 +83,7 @@ async function main(
     signalsTopic: names.taSignals,
     batchRows: values.TA_CLICKHOUSE_BATCH_SIZE,
     flushMs: values.TA_CLICKHOUSE_FLUSH_MS,
-    decoder: new TaDecoder({ ...values, TA_SCHEMA_AUTO_REGISTER: false }),
+    decoder: new TaDecoder({ ...values, TA_SCHEMA_AUTO_REGISTER: false }, home),
     space: {
       ...(minFreeRatio === undefined ? {} : { minFreeRatio }),
       ...(minFreeBytes === undefined ? {} : { minFreeBytes }),

@@ -12,11 +12,11 @@ import { loadConfig } from '../../lib/service/config.ts';
 import { describeError, exitCode, refusedError, TorghutError } from '../../lib/service/errors.ts';
 import { announceService, withdrawService } from '../../lib/service/home.ts';
 import { serveEndpoint } from '../../lib/service/http.ts';
-import { createLifecycle, type Lifecycle, runDaemon } from '../../lib/service/lifecycle.ts';
+import { createLifecycle, endBy, type Lifecycle, runDaemon } from '../../lib/service/lifecycle.ts';
 import { createLogger, type Logger } from '../../lib/service/logging.ts';
 import { sleep } from '../../lib/service/machine.ts';
+import { openTaEncoder, type TaEncoder } from '../../lib/wire/ta-encoder.ts';
 import type { TaRecordKind } from '../../lib/wire/ta-schemas.ts';
-import { openTaEncoder } from '../../lib/wire/ta-wire.ts';
 import { sinkVariables } from '../sink/variables.ts';
 import { followControl, type PauseGate } from './control.ts';
 import { inputRoles } from './merge.ts';
@@ -92,6 +92,21 @@ async function prepareTopics(log: EventLog, topics: TaskTopics, clock: Clock, si
   }
 }
 
+/** The ids of a start without the registry hold until it answers: others end the process, and its next start asks anew. */
+async function confirmSchemaIds(encoder: TaEncoder | undefined, lifecycle: Lifecycle, log: Logger): Promise<void> {
+  if (!encoder?.remembered) return;
+  log.warn(
+    { why: encoder.remembered.why },
+    'the schema registry is away: writing the schema ids that this home remembers',
+  );
+  try {
+    await encoder.remembered.confirm(lifecycle.signal);
+    if (!lifecycle.signal.aborted) log.info('the schema registry answers: the remembered schema ids are right');
+  } catch (error) {
+    endBy(error, lifecycle, log);
+  }
+}
+
 async function start(
   options: TaDaemonOptions & { env: NodeJS.ProcessEnv },
   config: TaConfig,
@@ -104,6 +119,7 @@ async function start(
   const topics = taskTopics(config);
   const eventLog = await openEventLog({ home, env, clock });
   lifecycle.onClose('event log', () => eventLog.close());
+  const encoder = await openTaEncoder(config, recordKinds(topics), home);
   const taskOptions: TaskOptions = {
     log: eventLog,
     clock,
@@ -118,10 +134,11 @@ async function start(
     heartbeatMs: config.TA_CHECKPOINT_INTERVAL_MS,
     degradedAfterMs: config.TA_SOURCE_LAG_DEGRADED_AFTER_MS,
     offsetReset: config.TA_AUTO_OFFSET_RESET,
-    encoder: await openTaEncoder(config, recordKinds(topics)),
+    encoder,
     isSinkEnabled: (env.TA_CLICKHOUSE_URL ?? '').trim() !== '',
   };
   const set = new TaskSet((partition) => PartitionTask.open(taskOptions, partition), lifecycle, log);
+  void confirmSchemaIds(encoder, lifecycle, log);
   let phase = 'waiting_for_input_topics';
   let gate: PauseGate | undefined;
   const metrics = createTaMetrics({

@@ -9,7 +9,7 @@ import type { Clock } from '../../lib/service/clock.ts';
 import { refusedError } from '../../lib/service/errors.ts';
 import { machineMs } from '../../lib/service/machine.ts';
 import { formatInstant, SnapshotError, type TaSettings } from '../../lib/ta/index.ts';
-import type { TaEncoder } from '../../lib/wire/ta-wire.ts';
+import type { TaEncoder } from '../../lib/wire/ta-encoder.ts';
 import { heartbeatOf } from './heartbeat.ts';
 import { inputRoles } from './merge.ts';
 import { firstMark, TaskCore } from './task-core.ts';

@@ -1,6 +1,7 @@
 /**
  * TORGHUT_HOME and the home of one run: where the embedded parts, the clock and the endpoints of running processes live.
- * Layout of a run home: run.json, clock, log/, clickhouse/, postgres/, simulator/, spool/, state/, services/*.json, logs/.
+ * Layout of a run home: run.json, clock, log/, clickhouse/, postgres/, simulator/, spool/, state/, schemas/, services/*.json,
+ * logs/.
  */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -41,6 +42,8 @@ export const homePaths = {
   postgres: (home: string) => join(home, 'postgres'),
   simulator: (home: string) => join(home, 'simulator'),
   spool: (home: string) => join(home, 'spool'),
+  /** What a schema registry has said (lib/wire). */
+  schemas: (home: string) => join(home, 'schemas'),
   services: (home: string) => join(home, 'services'),
   logs: (home: string) => join(home, 'logs'),
 };

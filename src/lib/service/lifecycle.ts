@@ -104,15 +104,20 @@ export async function runDaemon(lifecycle: Lifecycle, log: Logger, main: () => P
   try {
     await main();
   } catch (error) {
-    if (error instanceof TorghutError) {
-      log.error({ code: error.code, why: error.why, next: error.next }, error.what);
-      lifecycle.stop(error.code, error.exitCode);
-    } else {
-      log.error({ err: error }, 'unexpected error');
-      lifecycle.stop('unexpected', exitCode.unexpected);
-    }
+    endBy(error, lifecycle, log);
   }
   return lifecycle.done;
+}
+
+/** Ends a daemon by an error: a TorghutError with its own code, any other as unexpected. */
+export function endBy(error: unknown, lifecycle: Lifecycle, log: Logger): void {
+  if (error instanceof TorghutError) {
+    log.error({ code: error.code, why: error.why, next: error.next }, error.what);
+    lifecycle.stop(error.code, error.exitCode);
+  } else {
+    log.error({ err: error }, 'unexpected error');
+    lifecycle.stop('unexpected', exitCode.unexpected);
+  }
 }
 
 /** Resolves when the signal aborts, at once when it has. */
