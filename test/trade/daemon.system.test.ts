@@ -41,7 +41,21 @@ describe('the trade daemon', () => {
     expect((await fetch(`${url}/trading/decisions?colour=red`)).status).toBe(400);
     expect(await (await fetch(`${url}/healthz`)).json()).toEqual({ status: 'ok', service: 'torghut' });
     const metrics = await (await fetch(`${url}/metrics`)).text();
-    expect(metrics).toMatch(/torghut_trading_decision_reject_reason_total\{reason="cooldown_active"\} [1-9]/);
+    for (const line of [
+      'decision_reject_reason_total\\{reason="cooldown_active"\\} [1-9]',
+      'execution_submit_attempt_total\\{adapter="alpaca",side="buy",asset_class="us_equity"\\} [1-9]',
+      'execution_submit_result_total\\{adapter="alpaca",status="submitted"\\} [1-9]',
+      'qty_resolution_total\\{reason="\\w+"\\} [1-9]',
+      'strategy_intents_total\\{strategy="[^"]+"\\} [1-9]',
+      'reconcile_updates_total [1-9]',
+      'tca_order_count [1-9]',
+      'tca_avg_abs_slippage_bps [0-9]',
+      'broker_ratelimit_remaining [1-9]',
+      'db_pool_in_use [0-9]',
+      'cursor_lag_seconds [0-9]',
+    ]) {
+      expect(metrics).toMatch(new RegExp(`^torghut_trading_${line}`, 'm'));
+    }
   });
 
   it('keeps what it knew over a restart and goes on where it stood', async () => {

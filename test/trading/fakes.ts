@@ -395,7 +395,8 @@ export class FakeWorld {
       feed: [],
       counters: {
         posts: 0, submitted: 0, rejected: 0, unknown: 0, duplicates: 0, updatesApplied: 0, updatesDuplicate: 0,
-        updatesStale: 0, reconcilePasses: 0,
+        updatesStale: 0, reconcilePasses: 0, attempts: {}, feedRecords: 0, feedEvents: 0, feedUnreadable: 0,
+        feedFailures: 0, reconcileChanges: 0,
       }, // biome-ignore format: one list
     }),
   };

@@ -65,6 +65,7 @@ export async function leadSession(options: SessionOptions): Promise<void> {
   try {
     await ledger.check();
     options.onLedger(ledger);
+    board.probes.connectionsInUse = () => ledger.connectionsInUse();
     leadership = await ledger.acquireLeadership({
       accountLabel,
       signal,
@@ -78,6 +79,7 @@ export async function leadSession(options: SessionOptions): Promise<void> {
   } finally {
     board.leader = false;
     options.onLedger(undefined);
+    Object.assign(board.probes, { connectionsInUse: undefined, requestsLeft: undefined });
     // A leadership that is lost already has nothing to give back; a ledger that is gone cannot take it.
     await leadership?.release().catch(() => undefined);
     await ledger.close().catch(() => undefined);
@@ -90,6 +92,7 @@ async function lead(options: SessionOptions, ledger: OrderLedger, leadership: Le
   const { accountLabel, runId } = settings;
   const address = options.brokerAddress();
   const budget = brokerBudget(config, address.isSimulator);
+  board.probes.requestsLeft = () => budget.remaining();
   const reads = openTradingReads({
     ...address,
     budget,

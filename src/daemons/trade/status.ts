@@ -6,7 +6,7 @@ import type { DecisionCounts, Ledger, OrderCounts, PositionRow } from '../../lib
 import type { OrderDeskStatus } from '../../lib/orders/contract.ts';
 import { machineMs } from '../../lib/service/machine.ts';
 import { type CycleCounters, newCounters } from '../../lib/trading/counters.ts';
-import type { CycleStatus } from '../../lib/trading/cycle.ts';
+import type { CycleStatus } from '../../lib/trading/cycle-status.ts';
 import type { TradingSettings } from '../../lib/trading/settings.ts';
 import { controlsJson } from './status-controls.ts';
 
@@ -27,6 +27,8 @@ export interface StatusBoard {
   desk: OrderDeskStatus | undefined;
   catalog: { digest: string | null; version: number | null; strategies: number; failure: string | null } | undefined;
   ledger: LedgerView | undefined;
+  /** Looks at what the present session holds; empty between two. */
+  readonly probes: { requestsLeft?: (() => number) | undefined; connectionsInUse?: (() => number) | undefined };
   draining: boolean;
   drained: boolean;
   /** Why the newest session or cycle failed; null while all is well. */
@@ -46,6 +48,7 @@ export function statusBoard(settings: TradingSettings): StatusBoard {
     desk: undefined,
     catalog: undefined,
     ledger: undefined,
+    probes: {},
     draining: false,
     drained: false,
     lastError: null,

@@ -9,6 +9,10 @@ export interface RequestBudget {
   take(purpose: 'normal' | 'cancel', signal?: AbortSignal): Promise<boolean>;
   /** Tokens left now, without the reserve. */
   left(): number;
+  /** What the broker said is left of its own limit. @param resetMs machine ms until it begins anew */
+  heard(remaining: number, resetMs: number): void;
+  /** Requests left now: the broker's newest word while it holds, else the tokens. */
+  remaining(): number;
 }
 
 interface Bucket {
@@ -33,7 +37,16 @@ export function createRequestBudget(perMinute: number, reservePerMinute: number,
     of.tokens -= 1;
     return true;
   };
+  let word: { remaining: number; untilMs: number } | undefined;
+  const left = () => {
+    refill(normal);
+    return Math.floor(normal.tokens);
+  };
   return {
+    heard: (remaining, resetMs) => {
+      word = { remaining, untilMs: now() + resetMs };
+    },
+    remaining: () => (word && now() < word.untilMs ? Math.min(word.remaining, left()) : left()),
     take: async (purpose, signal) => {
       while (!signal?.aborted) {
         if (takeFrom(normal)) return true;
@@ -43,9 +56,6 @@ export function createRequestBudget(perMinute: number, reservePerMinute: number,
       }
       return false;
     },
-    left: () => {
-      refill(normal);
-      return Math.floor(normal.tokens);
-    },
+    left,
   };
 }

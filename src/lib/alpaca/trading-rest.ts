@@ -67,14 +67,19 @@ export function tradingHeaders(connection: Pick<TradingConnection, 'keyId' | 'se
   };
 }
 
-/** How long the broker asks to wait (machine ms), by Retry-After, or by its own clock in X-RateLimit-Reset. */
-function askedWaitMs(response: Response): number | undefined {
-  const after = Number(response.headers.get('retry-after'));
-  if (Number.isFinite(after) && after > 0) return after * 1_000;
+/** Machine ms until the broker's limit begins anew, by its own clock; undefined when it does not say. */
+function untilResetMs(response: Response): number | undefined {
   const reset = Number(response.headers.get('x-ratelimit-reset'));
   const serverMs = Date.parse(response.headers.get('date') ?? '');
   if (!Number.isFinite(reset) || reset <= 0 || !Number.isFinite(serverMs)) return undefined;
   return Math.max(0, reset * 1_000 - serverMs);
+}
+
+/** How long the broker asks to wait (machine ms), by Retry-After, or by its own clock in X-RateLimit-Reset. */
+function askedWaitMs(response: Response): number | undefined {
+  const after = Number(response.headers.get('retry-after'));
+  if (Number.isFinite(after) && after > 0) return after * 1_000;
+  return untilResetMs(response);
 }
 
 const MAX_WAIT_MS = 8_000;
@@ -111,6 +116,8 @@ export function openTradingReads(connection: TradingConnection): TradingReads {
         const limit = AbortSignal.timeout(readTimeoutMs);
         const response = await fetch(url, { headers, signal: signal ? AbortSignal.any([signal, limit]) : limit });
         const text = await response.text();
+        const remaining = response.headers.get('x-ratelimit-remaining');
+        if (remaining !== null && /^\d+$/.test(remaining)) budget.heard(Number(remaining), untilResetMs(response) ?? 0);
         if (response.ok) return parse(JSON.parse(text));
         if (response.status === 404 && parseErrorBody(text)) return undefined;
         if (response.status !== 429 && response.status !== 408 && response.status < 500)

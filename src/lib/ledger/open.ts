@@ -51,6 +51,8 @@ export interface OrderLedger extends Ledger {
   readonly orderRead: OrderLedgerReads;
   readonly profit: ProfitReads;
   writeOrders<T>(leadership: Leadership, work: (tx: OrderTransaction) => Promise<T>): Promise<T>;
+  /** Connections of the pool that somebody is using now. */
+  connectionsInUse(): number;
 }
 
 export interface OpenLedgerOptions {
@@ -146,6 +148,7 @@ export function openLedger(options: OpenLedgerOptions): OrderLedger {
     writeOrders,
     acquireLeadership: (acquire) => acquireLeadership(settings, acquire, options.lease ?? defaultLease),
     check: () => checkSchema(db),
+    connectionsInUse: () => connection.pool.totalCount - connection.pool.idleCount,
     close: () => connection.close(),
   };
 }

@@ -141,7 +141,10 @@ export function orderReads(db: LedgerDb): OrderReads {
           (select count(*) from order_claims where account_label = ${accountLabel}
              and state in ('claimed', 'broker_io')) as unknown_claims,
           (select count(*) from executions where alpaca_account_label = ${accountLabel} and late_accepted) as late_accepted,
-          (select count(*) from executions where alpaca_account_label = ${accountLabel} and orphan) as orphans
+          (select count(*) from executions where alpaca_account_label = ${accountLabel} and orphan) as orphans,
+          c.orders, c.slippage, c.abs_slippage
+        from (select count(slippage_bps) as orders, avg(slippage_bps) as slippage, avg(abs(slippage_bps)) as abs_slippage
+          from execution_tca_metrics where alpaca_account_label = ${accountLabel}) c
       `.execute(db);
       const states = await db
         .selectFrom('executions')
@@ -160,6 +163,11 @@ export function orderReads(db: LedgerDb): OrderReads {
         unknownClaims: number('unknown_claims'),
         lateAccepted: number('late_accepted'),
         orphans: number('orphans'),
+        costs: {
+          orders: number('orders'),
+          avgSlippageBps: row.slippage == null ? undefined : Number(row.slippage),
+          avgAbsSlippageBps: row.abs_slippage == null ? undefined : Number(row.abs_slippage),
+        },
       };
     },
   };

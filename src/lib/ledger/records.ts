@@ -246,6 +246,8 @@ export interface OrderCounts {
   unknownClaims: number;
   lateAccepted: number;
   orphans: number;
+  /** Costs of the orders whose arrival price and fills are known; basis points, positive is worse for us. */
+  costs: { orders: number; avgSlippageBps: number | undefined; avgAbsSlippageBps: number | undefined };
 }
 
 // ---- Account, controls, audit -------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ export interface DeskContext {
   clock: Clock;
   log: Logger;
   settings: OrderDeskSettings;
-  counters: OrderDeskStatus['counters'];
+  counters: OrderDeskStatus['counters'] & { attempts: Record<string, number> };
   /** Decisions whose POST this process is waiting for: nobody else looks them up meanwhile. */
   inFlight: Set<string>;
   flags: { isDraining: boolean; isBrokerAuthLatched: boolean };

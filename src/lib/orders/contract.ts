@@ -97,6 +97,8 @@ export interface OrderDeskStatus {
   feed: { partition: number; nextOffset: bigint }[];
   counters: {
     posts: number;
+    /** POSTs by `side asset_class`. */
+    attempts: Readonly<Record<string, number>>;
     submitted: number;
     rejected: number;
     unknown: number;
@@ -104,7 +106,14 @@ export interface OrderDeskStatus {
     updatesApplied: number;
     updatesDuplicate: number;
     updatesStale: number;
+    /** Records of the trade-update topic, those kept as events, those that could not be read, and failed readings. */
+    feedRecords: number;
+    feedEvents: number;
+    feedUnreadable: number;
+    feedFailures: number;
     reconcilePasses: number;
+    /** Ledger rows that passes changed. */
+    reconcileChanges: number;
   };
 }
 

@@ -69,6 +69,7 @@ export function createOrderDesk(options: OrderDeskOptions): OrderDesk {
     settings,
     counters: {
       posts: 0,
+      attempts: {},
       submitted: 0,
       rejected: 0,
       unknown: 0,
@@ -76,7 +77,12 @@ export function createOrderDesk(options: OrderDeskOptions): OrderDesk {
       updatesApplied: 0,
       updatesDuplicate: 0,
       updatesStale: 0,
+      feedRecords: 0,
+      feedEvents: 0,
+      feedUnreadable: 0,
+      feedFailures: 0,
       reconcilePasses: 0,
+      reconcileChanges: 0,
     },
     inFlight: new Set(),
     flags: { isDraining: false, isBrokerAuthLatched: false },
@@ -146,6 +152,7 @@ export function createOrderDesk(options: OrderDeskOptions): OrderDesk {
         if (records > 0) await refreshCounts();
       });
       if (!isOk) {
+        context.counters.feedFailures += 1;
         await feed?.close().catch(() => undefined);
         feed = undefined;
       }
@@ -230,7 +237,7 @@ export function createOrderDesk(options: OrderDeskOptions): OrderDesk {
       isBrokerAuthLatched: context.flags.isBrokerAuthLatched,
       isDraining: context.flags.isDraining,
       feed: feed?.positions() ?? [],
-      counters: { ...context.counters },
+      counters: { ...context.counters, attempts: { ...context.counters.attempts } },
     }),
   };
 }

@@ -73,13 +73,15 @@ export async function openOrderFeed(context: DeskContext, options: FeedOptions):
       tx.events.advance(key, record.partition, stored.get(record.partition), to, context.clock.nowMs()),
     );
     passed(new Map([[record.partition, to]]));
+    context.counters.feedRecords += 1;
+    context.counters.feedUnreadable += 1;
     await noteFindings(context, [unreadable(topic, record, describeError(error))]);
   };
 
   const apply = async (records: readonly LogRecord[]): Promise<void> => {
     const findings: Finding[] = [];
     const ends = new Map<number, bigint>();
-    const counts = { applied: 0, duplicate: 0, stale: 0 };
+    const counts = { applied: 0, duplicate: 0, stale: 0, events: 0, unreadable: 0 };
     crashPoint('feed.before');
     await context.write(async (tx) => {
       for (const record of records) {
@@ -87,6 +89,7 @@ export async function openOrderFeed(context: DeskContext, options: FeedOptions):
         const read = readTradeUpdate(record, { runId, accountLabel, topic });
         if (read.kind === 'ignored') continue;
         if (read.kind === 'unreadable') {
+          counts.unreadable += 1;
           findings.push(unreadable(topic, record, read.why));
           continue;
         }
@@ -104,6 +107,7 @@ export async function openOrderFeed(context: DeskContext, options: FeedOptions):
         const result = await recordOrder(tx, book, update.order, update.fill ? [update.fill] : []);
         if (result.kind === 'foreign') {
           await tx.events.insert(read.row, {});
+          counts.events += 1;
           findings.push({
             kind: 'foreign_order',
             subject: update.order.id,
@@ -112,6 +116,7 @@ export async function openOrderFeed(context: DeskContext, options: FeedOptions):
           });
           continue;
         }
+        counts.events += 1;
         findings.push(...result.findings);
         const { execution } = result;
         await tx.events.insert(read.row, {
@@ -131,6 +136,9 @@ export async function openOrderFeed(context: DeskContext, options: FeedOptions):
     context.counters.updatesApplied += counts.applied;
     context.counters.updatesDuplicate += counts.duplicate;
     context.counters.updatesStale += counts.stale;
+    context.counters.feedRecords += records.length;
+    context.counters.feedEvents += counts.events;
+    context.counters.feedUnreadable += counts.unreadable;
     await noteFindings(context, findings);
   };
 

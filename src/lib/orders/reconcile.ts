@@ -222,6 +222,7 @@ export function createReconciler(context: DeskContext): Reconciler {
     });
     crashPoint('reconcile.done');
     context.counters.reconcilePasses += 1;
+    context.counters.reconcileChanges += written;
     context.flags.isBrokerAuthLatched = false;
     return summary;
   };

@@ -173,6 +173,8 @@ async function sendClaim(context: DeskContext, order: SendableOrder): Promise<Su
   // From here on only the broker's own word, or a look-up, settles the claim.
   crashPoint('post.before');
   context.counters.posts += 1;
+  const kind = `${order.terms.side} ${order.terms.symbol.includes('/') ? 'crypto' : 'us_equity'}`;
+  context.counters.attempts[kind] = (context.counters.attempts[kind] ?? 0) + 1;
   let reply: MutationReply<BrokerOrder>;
   try {
     reply = await firewall.submit(order);

@@ -14,8 +14,9 @@ import { emptyEvaluation } from '../strategy/evaluate.ts';
 import { type BatchFacts, type CommittedBatch, type CursorMap, commitBatch, cursorName } from './batch.ts';
 import { type Book, readBook } from './book.ts';
 import type { CatalogKeeper } from './catalog-keeper.ts';
-import { type Continuity, nextContinuity, startContinuity } from './continuity.ts';
-import type { CycleCounters } from './counters.ts';
+import { nextContinuity, startContinuity } from './continuity.ts';
+import { type CycleCounters, count } from './counters.ts';
+import { type CycleStatus, nothingSeen } from './cycle-status.ts';
 import { flattener } from './flatten.ts';
 import { switchesOf } from './holds.ts';
 import { type Intake, signalIntake } from './intake.ts';
@@ -23,9 +24,8 @@ import { makeDecisions } from './make-decisions.ts';
 import { type Plan, type PlanState, planRows } from './plan.ts';
 import type { SignalPosition, WindowSize } from './ports.ts';
 import { type ProcessPorts, processPlanned } from './process.ts';
-import type { Quality } from './quality.ts';
 import type { SessionGate, SessionReading } from './session.ts';
-import { type StopView, stopKeeper } from './stop-keeper.ts';
+import { stopKeeper } from './stop-keeper.ts';
 import type { Universe, UniverseSource } from './universe.ts';
 
 const windows: readonly WindowSize[] = ['PT1S', 'PT1M'];
@@ -42,26 +42,6 @@ export interface CyclePorts extends ProcessPorts {
   /** Market ms after which the account is read although nothing was decided, and between two reconcile passes. */
   accountEveryMs: number;
   counters: CycleCounters;
-}
-
-export interface CycleStatus {
-  /** Completed cycles since the last recovery. */
-  cycles: number;
-  lastRunAtMs: number | undefined;
-  lastDecisionAtMs: number | undefined;
-  /** Next source offset by `windowSize:partition`. */
-  cursor: Record<string, string>;
-  /** Did the newest reading reach the end of the log there? */
-  atEnd: Record<string, boolean>;
-  session: SessionReading | undefined;
-  switches: TradingSwitches | undefined;
-  equity: string | undefined;
-  universe: Universe | undefined;
-  continuity: Continuity | undefined;
-  quality: Quality | undefined;
-  stop: StopView | undefined;
-  /** The request to close everything that is being worked off. */
-  flatten: { id: string; cause: string; state: string; symbols: number } | undefined;
 }
 
 export interface TradingCycle {
@@ -88,19 +68,7 @@ export function tradingCycle(ports: CyclePorts): TradingCycle {
   let planState = nothingPlanned;
   let continuity = startContinuity(clock.nowMs());
   let account: { view: Book['account']; atMs: number } | undefined;
-  const seen: Omit<CycleStatus, 'cursor' | 'atEnd'> = {
-    cycles: 0,
-    lastRunAtMs: undefined,
-    lastDecisionAtMs: undefined,
-    session: undefined,
-    switches: undefined,
-    equity: undefined,
-    universe: undefined,
-    continuity: undefined,
-    quality: undefined,
-    stop: undefined,
-    flatten: undefined,
-  };
+  const seen = nothingSeen();
 
   const positions = (): SignalPosition[] =>
     windows.flatMap((windowSize) =>
@@ -122,6 +90,7 @@ export function tradingCycle(ports: CyclePorts): TradingCycle {
     const rows = known.length === 0 ? [] : await signals.readBefore(known, WARM_ROWS);
     const input = { entries: catalog.entries, rows, nowMs: clock.nowMs(), maxAgeMs: 0, isSessionOpen: false };
     planState = { ...planRows(nothingPlanned, input).state, lastEvaluated };
+    for (const atMs of lastEvaluated.values()) seen.cursorEventMs = Math.max(seen.cursorEventMs ?? atMs, atMs);
   };
 
   const switchesNow = (controls: TradingControls, session: SessionReading, universe: Universe): TradingSwitches => {
@@ -148,12 +117,16 @@ export function tradingCycle(ports: CyclePorts): TradingCycle {
     const universe = await ports.universe.refresh(signal);
     const controls = await ledger.read.account.controls(accountLabel);
     const session = await ports.session.state();
-    Object.assign(seen, { session, universe });
-
     const leftOver = await ledger.read.decisions.unresolved(accountLabel);
+    seen.oldestPlannedAtMs = leftOver.reduce<number | undefined>(
+      (oldest, { decidedAtMs }) => Math.min(oldest ?? decidedAtMs, decidedAtMs),
+      undefined,
+    );
+    Object.assign(seen, { session, universe, liveArmedUntilMs: controls.liveArmedUntilMs });
     const mayDecide = settings.isEnabled && !controls.paused;
     const batch = mayDecide ? await readBatch(session.state === 'open') : undefined;
     const { fault, newestEventMs } = batch ?? {};
+    const wasAlert = continuity.isAlert;
     continuity = nextContinuity(
       continuity,
       {
@@ -166,6 +139,8 @@ export function tradingCycle(ports: CyclePorts): TradingCycle {
       },
       settings.continuity,
     );
+
+    counters.see(continuity, wasAlert, universe);
 
     const isBookNeeded = leftOver.length > 0 || (batch?.plan.wishes.length ?? 0) > 0;
     let book = isBookNeeded || isAccountDue() ? await takeBook() : undefined;
@@ -219,7 +194,7 @@ export function tradingCycle(ports: CyclePorts): TradingCycle {
       isSessionOpen,
     });
     for (const { strategyName, error, row } of plan.errors) {
-      counters.strategyErrors += 1;
+      count(counters.strategyErrors, strategyName);
       log.error({ strategy: strategyName, symbol: row.symbol, err: describeError(error) }, 'a strategy failed');
     }
     return { ...taken, plan: taken.quality.verdict === 'pass' ? plan : { ...plan, wishes: [] } };
@@ -267,7 +242,9 @@ export function tradingCycle(ports: CyclePorts): TradingCycle {
     counters.rows += rows.length;
     counters.decisions += decisions;
     counters.closedWishes += plan.closedWishes;
+    for (const { wish } of plan.wishes) count(counters.strategyIntents, wish.entry.name);
     for (const { reasons, isHeld } of refused) counters.refuse(reasons, isHeld);
+    for (const { eventTsMs } of rows) seen.cursorEventMs = Math.max(seen.cursorEventMs ?? eventTsMs, eventTsMs);
     for (const { kind, wouldDiffer, row } of plan.notes) {
       counters.notes[kind] += 1;
       if (wouldDiffer !== true) continue;

@@ -27,6 +27,7 @@ export interface MadeDecision {
   decision: Decision;
   wish: StrategyWish;
   row: SignalRow;
+  sizing: Sizing;
   /** What it was made from, stored with it. */
   detail: Record<string, unknown>;
 }
@@ -98,7 +99,7 @@ export function makeDecision(row: SignalRow, wish: StrategyWish, context: Decisi
     sizing,
     position: position ?? null,
   };
-  return { decision, wish, row, detail };
+  return { decision, wish, row, sizing, detail };
 }
 
 /** A close without a named quantity closes everything; everything else is sized by the budgets. */

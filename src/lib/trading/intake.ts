@@ -8,7 +8,7 @@ import type { Logger } from '../service/logging.ts';
 import type { CatalogEntry } from '../strategy/catalog.ts';
 import { timeframeOf } from '../strategy/signal.ts';
 import { cursorName } from './batch.ts';
-import type { CycleCounters } from './counters.ts';
+import { type CycleCounters, count } from './counters.ts';
 import type { SignalPosition, SignalRow, SignalSource } from './ports.ts';
 import { judgeQuality, type Quality } from './quality.ts';
 import type { TradingSettings } from './settings.ts';
@@ -66,7 +66,7 @@ export function signalIntake({ settings, signals, clock, counters, log }: Intake
       return { rows: await signals.read(from, settings.batchSize), fault: undefined, why: undefined };
     } catch (error) {
       if (!(error instanceof TorghutError) || !error.canRetry) throw error;
-      counters.faults[error.code] = (counters.faults[error.code] ?? 0) + 1;
+      count(counters.faults, error.code);
       return { rows: [], fault: 'clickhouse_signal_query_failed', why: describeError(error) };
     }
   };
@@ -102,9 +102,7 @@ export function signalIntake({ settings, signals, clock, counters, log }: Intake
       const judged = relevant.filter((row) => concerns(row, entries));
       const quality = judgeQuality(judged, clock.nowMs(), settings.quality);
       tell(quality, fault, why, from);
-      for (const reason of quality.reasons) {
-        counters.qualityReasons[reason] = (counters.qualityReasons[reason] ?? 0) + 1;
-      }
+      counters.judge(quality);
       return { rows, relevant, quality, fault, newestEventMs };
     },
   };

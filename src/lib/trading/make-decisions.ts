@@ -8,7 +8,7 @@ import type { Logger } from '../service/logging.ts';
 import type { BatchFacts } from './batch.ts';
 import type { Book } from './book.ts';
 import type { CatalogKeeper } from './catalog-keeper.ts';
-import type { CycleCounters } from './counters.ts';
+import { type CycleCounters, count } from './counters.ts';
 import { hasNothingToReduce, type MadeDecision, makeDecision } from './decide.ts';
 import type { Plan } from './plan.ts';
 import type { SignalSource } from './ports.ts';
@@ -38,9 +38,11 @@ export async function makeDecisions(
   for (const { row, wish } of plan.wishes) {
     if (hasNothingToReduce(row.symbol, wish, book)) continue;
     try {
-      decisions.push(makeDecision(row, wish, context));
+      const made = makeDecision(row, wish, context);
+      count(counters.sizings, made.sizing.source);
+      decisions.push(made);
     } catch (error) {
-      counters.strategyErrors += 1;
+      count(counters.strategyErrors, wish.entry.name);
       log.error({ strategy: wish.entry.name, symbol: row.symbol, err: describeError(error) }, 'a wish failed');
     }
   }

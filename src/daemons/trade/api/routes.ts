@@ -197,14 +197,14 @@ export function apiRoutes(ports: ApiPorts, document: () => unknown): readonly Ap
       query: schemas.profitQuery,
       handle: async ({ day }: { day?: string }) => ok(await profitOf(day)),
     },
-    get('/trading/metrics', 'tradingMetrics', 'The counters as JSON', schemas.countersSchema, async () =>
-      ok(Object.fromEntries((await ports.metrics.getMetricsAsJSON()).map(({ name, values }) => [name, metricValue(values)]))),
-    ),
-    get('/metrics', 'metrics', 'The counters for Prometheus', undefined, async () => ({
-      status: 200,
-      body: await ports.metrics.metrics(),
-      contentType: ports.metrics.contentType,
-    })),
+    get('/trading/metrics', 'tradingMetrics', 'The counters as JSON', schemas.countersSchema, async () => {
+      await refreshView();
+      return ok(Object.fromEntries((await ports.metrics.getMetricsAsJSON()).map(({ name, values }) => [name, metricValue(values)])));
+    }),
+    get('/metrics', 'metrics', 'The counters for Prometheus', undefined, async () => {
+      await refreshView();
+      return { status: 200, body: await ports.metrics.metrics(), contentType: ports.metrics.contentType };
+    }),
     get('/openapi.json', 'openapi', 'This document', schemas.countersSchema, async () => ok(document())),
     {
       ...get('/reconcile', 'reconcile', 'One reconcile pass now', schemas.passSchema, notCalled),
