@@ -186,6 +186,29 @@ describe('what the broker answers', () => {
   });
 });
 
+describe('the pattern-day-trader protection of the broker', () => {
+  const held = { kind: 'blocked', reasons: ['pattern_day_trader_protection'] };
+
+  it('ends the entries of the day, also after a restart; exits go on, and so does tomorrow', async () => {
+    broker.script = ['refuse_403_day_trade'];
+    const refused = await submit();
+    expect(refused.outcome).toMatchObject({ kind: 'rejected', reasons: ['broker_pattern_day_trader'] });
+    expect((await submit()).outcome).toEqual(held);
+
+    await test.close();
+    test = await openTestDesk({ dsn, brokerUrl: broker.url, clock });
+    await test.desk.recover();
+    expect(test.desk.status().isDayTradeHeld).toBe(true);
+    expect((await submit()).outcome).toEqual(held);
+    expect((await submit({ intent: 'exit', action: 'sell' })).outcome.kind).toBe('submitted');
+
+    clock.advance(24 * 3_600_000);
+    expect(test.desk.status().isDayTradeHeld).toBe(false);
+    expect((await submit({ eventTsMs: clock.nowMs() })).outcome.kind).toBe('submitted');
+    expect(broker.posts).toHaveLength(3);
+  });
+});
+
 describe('an order that appears after it was given up', () => {
   it('is kept as late accepted, cancelled, its fills count, and the decision stays refused', async () => {
     broker.script = ['later'];

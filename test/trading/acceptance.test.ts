@@ -19,7 +19,12 @@ const elsewhere: readonly (readonly [point: string, file: string, test: string])
   ],
   ['1 kill -9 at each step of the cycle', 'trade/crash-matrix.system.test.ts', 'killed anywhere, nothing is lost'],
   ['1 the matrix of the whole loop', 'trade/crash-matrix.system.test.ts', 'killed anywhere, nothing is lost'],
-  ['1 the matrix can fail', 'orders/wrong-order.system.test.ts', 'a desk that posts before the claim fails the matrix'],
+  ['1 the matrix can fail', 'trade/crash-matrix.system.test.ts', 'a build that posts before the claim fails it'],
+  [
+    '1 the matrix of the desk can fail',
+    'orders/wrong-order.system.test.ts',
+    'a desk that posts before the claim fails the matrix',
+  ],
   [
     '2 a frozen loop beside its successor',
     'orders/two-processes.system.test.ts',
@@ -29,6 +34,7 @@ const elsewhere: readonly (readonly [point: string, file: string, test: string])
   ['2 two loops in parallel', 'trading/acceptance.system.test.ts', '(2) two loops in parallel'],
   ['3 time-out after the broker accepted', 'orders/simulator.system.test.ts', 'agrees with it after the fault %s %o'],
   ['4 refusals', 'orders/submit.system.test.ts', '%s is a definite refusal with the code %s'],
+  ['4 refused as a day trade', 'orders/submit.system.test.ts', 'ends the entries of the day, also after a restart'],
   ['4 losses', 'orders/submit.system.test.ts', '%s is unknown, and refused as unconfirmed only after'],
   ['7 fuzz of toJsonb', 'ledger/jsonb.test.ts', 'either throws json_not_storable or gives JSON'],
   ['7 every JSON column', 'ledger/uuid-crash.system.test.ts', 'anything at all, into a column at a time'],

@@ -70,6 +70,7 @@ export class FakeWorld {
   universe: Universe = { symbols: 'all', status: 'ok', reason: 'static', asOfMs: undefined, isBlocked: false };
   storeFailure: Error | undefined;
   lastReconcileAtMs: number | undefined;
+  isDayTradeHeld = false;
   findings: Record<string, number> = {};
   failNextWrite: Error | undefined;
   isBrokerDown = false;
@@ -391,6 +392,7 @@ export class FakeWorld {
       findings: this.findings,
       ...(this.lastReconcileAtMs === undefined ? {} : { lastReconcileAtMs: this.lastReconcileAtMs }),
       isBrokerAuthLatched: false,
+      isDayTradeHeld: this.isDayTradeHeld,
       isDraining: false,
       feed: [],
       counters: {

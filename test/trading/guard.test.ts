@@ -326,3 +326,14 @@ it('orders that are not ours hold entries where that was asked for', async () =>
     expect(statuses(world)).toEqual([expected]);
   }
 });
+
+it('after a refused day trade the day is for closing alone', async () => {
+  const world = new FakeWorld();
+  world.isDayTradeHeld = true;
+  world.positions.set('AIG', new Decimal(5));
+  world.signal('IBM', openMs - 1_000, 'buy');
+  world.signal('AIG', openMs - 1_000, 'sell');
+  const { run } = await world.start();
+  await run();
+  expect(statuses(world).sort()).toEqual(['blocked pattern_day_trader_protection', 'submitted']);
+});

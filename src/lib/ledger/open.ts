@@ -18,7 +18,7 @@ import { toJsonb } from './jsonb.ts';
 import { acquireLeadership, checkEpoch, defaultLease, type LeaseTiming } from './leadership.ts';
 import { checkSchema } from './migrator.ts';
 import { type OrderEventRepository, orderEventRepository } from './order-events.ts';
-import { openCounts, orderReads } from './order-reads.ts';
+import { newestRefusalAtMs, openCounts, orderReads } from './order-reads.ts';
 import { type ProfitReads, profitReads } from './profit.ts';
 import { strategyRepository } from './strategies.ts';
 import type { LedgerDb, LedgerTables } from './tables.ts';
@@ -45,6 +45,8 @@ export interface OrderLedgerReads {
   readonly events: Pick<OrderEventRepository, 'positions'>;
   readonly findings: Pick<FindingRepository, 'open' | 'lastPassAtMs'>;
   openCounts(accountLabel: string): Promise<{ open: number; unknownClaims: number }>;
+  /** Market ms at which a decision was last refused for a reason; of those decided at or after `sinceMs`. */
+  newestRefusalAtMs(accountLabel: string, reason: string, sinceMs: number): Promise<number | undefined>;
 }
 
 export interface OrderLedger extends Ledger {
@@ -137,7 +139,14 @@ export function openLedger(options: OpenLedgerOptions): OrderLedger {
     executions: readsOf(reads.executions, ['byIds', 'unsettled', 'fills']),
     events: readsOf(reads.events, ['positions']),
     findings: readsOf(reads.findings, ['open', 'lastPassAtMs']),
-    ...readsOf({ openCounts: (accountLabel: string) => openCounts(db, accountLabel) }, ['openCounts']),
+    ...readsOf(
+      {
+        openCounts: (accountLabel: string) => openCounts(db, accountLabel),
+        newestRefusalAtMs: (accountLabel: string, reason: string, sinceMs: number) =>
+          newestRefusalAtMs(db, accountLabel, reason, sinceMs),
+      },
+      ['openCounts', 'newestRefusalAtMs'],
+    ),
   };
 
   return {

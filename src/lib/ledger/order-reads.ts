@@ -184,3 +184,21 @@ export async function openCounts(db: LedgerDb, accountLabel: string): Promise<{ 
   `.execute(db);
   return { open: Number(result.rows[0]?.open ?? 0), unknownClaims: Number(result.rows[0]?.unknown_claims ?? 0) };
 }
+
+/** See OrderLedgerReads. */
+export async function newestRefusalAtMs(
+  db: LedgerDb,
+  accountLabel: string,
+  reason: string,
+  sinceMs: number,
+): Promise<number | undefined> {
+  const row = await db
+    .selectFrom('trade_decisions')
+    .select((eb) => eb.fn.max('resolved_at').as('at'))
+    .where('alpaca_account_label', '=', accountLabel)
+    .where('decided_at', '>=', timeOf(sinceMs))
+    .where('status', '=', 'rejected')
+    .where(sql<boolean>`${reason} = any(reasons)`)
+    .executeTakeFirst();
+  return row?.at?.getTime();
+}

@@ -34,7 +34,12 @@ export interface DeskContext {
   counters: OrderDeskStatus['counters'] & { attempts: Record<string, number> };
   /** Decisions whose POST this process is waiting for: nobody else looks them up meanwhile. */
   inFlight: Set<string>;
-  flags: { isDraining: boolean; isBrokerAuthLatched: boolean };
+  flags: {
+    isDraining: boolean;
+    isBrokerAuthLatched: boolean;
+    /** Market ms of the broker's newest refusal by its pattern-day-trader protection. */
+    dayTradeRefusedAtMs: number | undefined;
+  };
   write<T>(work: (tx: OrderTransaction) => Promise<T>): Promise<T>;
 }
 

@@ -93,6 +93,8 @@ export interface OrderDeskStatus {
   findings: Readonly<Record<string, number>>;
   /** 401 of the broker: no submit until a read works again. */
   isBrokerAuthLatched: boolean;
+  /** The broker refused an order of today as a pattern day trade: nothing is opened until tomorrow. */
+  isDayTradeHeld: boolean;
   isDraining: boolean;
   feed: { partition: number; nextOffset: bigint }[];
   counters: {

@@ -3,6 +3,7 @@
  * (contract.ts says what it guarantees). Machine time paces everything that asks the broker; market time decides ages and
  * when a reconcile pass is due.
  */
+import type { BrokerRefusal } from '../alpaca/trading-errors.ts';
 import type { TradingReads } from '../alpaca/trading-rest.ts';
 import type { ClaimRow } from '../ledger/claims.ts';
 import type { Leadership } from '../ledger/contract.ts';
@@ -15,9 +16,10 @@ import { machineMs, sleep } from '../service/machine.ts';
 import { cancelOpenOrders, createLateCanceller } from './cancel.ts';
 import { createQueue, type DeskContext, type OrderDeskSettings } from './context.ts';
 import type { OrderDesk, OrderDeskStatus, ReconcileSummary, SubmitOutcome } from './contract.ts';
+import { isDayTradeHeld } from './day-trade.ts';
 import { type FeedOptions, type OrderFeed, openOrderFeed } from './feed.ts';
 import type { OrderFirewall } from './firewall.ts';
-import { createReconciler } from './reconcile.ts';
+import { createReconciler, DAY_MS } from './reconcile.ts';
 import { resolveClaims, submitApproved, submitReduction } from './submit.ts';
 
 export interface OrderDeskOptions {
@@ -85,7 +87,7 @@ export function createOrderDesk(options: OrderDeskOptions): OrderDesk {
       reconcileChanges: 0,
     },
     inFlight: new Set(),
-    flags: { isDraining: false, isBrokerAuthLatched: false },
+    flags: { isDraining: false, isBrokerAuthLatched: false, dayTradeRefusedAtMs: undefined },
     write: (work) => queue(() => ledger.writeOrders(leadership, work)),
   };
   const reconciler = createReconciler(context);
@@ -194,6 +196,12 @@ export function createOrderDesk(options: OrderDeskOptions): OrderDesk {
   return {
     recover: async () => {
       crashPoint('recover.before');
+      const sinceMs = clock.nowMs() - DAY_MS;
+      context.flags.dayTradeRefusedAtMs = await ledger.orderRead.newestRefusalAtMs(
+        settings.accountLabel,
+        'broker_pattern_day_trader' satisfies BrokerRefusal,
+        sinceMs,
+      );
       const summary = await resolveClaims(context);
       await refreshCounts();
       crashPoint('recover.after');
@@ -235,6 +243,7 @@ export function createOrderDesk(options: OrderDeskOptions): OrderDesk {
       ...(last.error === undefined ? {} : { lastReconcileError: last.error }),
       findings: countByKind(last.summary?.findings ?? []),
       isBrokerAuthLatched: context.flags.isBrokerAuthLatched,
+      isDayTradeHeld: isDayTradeHeld(context.flags.dayTradeRefusedAtMs, clock.nowMs()),
       isDraining: context.flags.isDraining,
       feed: feed?.positions() ?? [],
       counters: { ...context.counters, attempts: { ...context.counters.attempts } },

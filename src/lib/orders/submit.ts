@@ -13,6 +13,7 @@ import { crashPoint } from '../service/crash-point.ts';
 import { describeError, TorghutError } from '../service/errors.ts';
 import type { DeskContext } from './context.ts';
 import type { RecoverySummary, SubmitOutcome } from './contract.ts';
+import { DAY_TRADE_HOLD, isDayTradeHeld } from './day-trade.ts';
 import { checkPayload } from './firewall.ts';
 import { fromClaim, fromRisk, type SendableOrder } from './sendable.ts';
 import { lookUp, refuse, type Sendable, settle } from './settle.ts';
@@ -56,7 +57,9 @@ async function submitOrder(
       exitCode: 4,
     });
   }
-  const held = heldBecause(context, sendable.isReduceOnly);
+  const isHeldToday =
+    decision.intent === 'entry' && isDayTradeHeld(context.flags.dayTradeRefusedAtMs, context.clock.nowMs());
+  const held = heldBecause(context, sendable.isReduceOnly) ?? (isHeldToday ? DAY_TRADE_HOLD : undefined);
   if (held) return hold(context, sendable, 'planned', held);
 
   crashPoint('claim.before');
@@ -205,6 +208,7 @@ async function sendClaim(context: DeskContext, order: SendableOrder): Promise<Su
         };
       }
       if (reply.refusal === 'broker_auth') context.flags.isBrokerAuthLatched = true;
+      if (reply.refusal === 'broker_pattern_day_trader') context.flags.dayTradeRefusedAtMs = clock.nowMs();
       const detail = { http_status: reply.status, broker_code: reply.code, broker_message: reply.message };
       const isRefused = await refuse(context, order, 'broker_io', {
         reasons: [reply.refusal],

@@ -167,6 +167,7 @@ const blocking: ReadonlySet<string> = new Set([
   'new_exposure_cutoff_active',
   'universe_fail_safe_blocked',
   'reconcile_stale',
+  'pattern_day_trader_protection',
   'foreign_order_open',
 ]);
 

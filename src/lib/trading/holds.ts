@@ -4,6 +4,7 @@
  */
 import type { TradingControls } from '../ledger/contract.ts';
 import type { OrderDeskStatus } from '../orders/contract.ts';
+import { DAY_TRADE_HOLD } from '../orders/day-trade.ts';
 import { type ConfirmationState, liveBlockedReasons } from '../risk/live-gate.ts';
 import type { TradingSwitches } from '../risk/snapshot.ts';
 import type { Book } from './book.ts';
@@ -42,6 +43,7 @@ function entryHolds(sight: HoldSight, settings: TradingSettings): readonly strin
     ...(universe.isBlocked ? ['universe_fail_safe_blocked'] : []),
     ...(isLive && isEntryCutoff(session, nowMs) ? ['new_exposure_cutoff_active'] : []),
     ...(isLive && isReconcileStale ? ['reconcile_stale'] : []),
+    ...(desk.isDayTradeHeld ? [DAY_TRADE_HOLD] : []),
     ...(settings.blockOnForeignOrders && isForeign ? ['foreign_order_open'] : []),
   ];
 }

@@ -26,6 +26,7 @@ export type PostBehaviour =
   | 'fail_reset'
   | 'refuse_429'
   | 'refuse_403_money'
+  | 'refuse_403_day_trade'
   | 'refuse_403_html'
   | 'refuse_401'
   | 'refuse_422'
@@ -240,6 +241,8 @@ export async function startFakeBroker(nowMs: () => number): Promise<FakeBroker> 
         return send(response, 429, refusal(42910000, 'rate limit exceeded'));
       case 'refuse_403_money':
         return send(response, 403, refusal(40310000, 'insufficient buying power'));
+      case 'refuse_403_day_trade':
+        return send(response, 403, refusal(40310100, 'trade denied due to pattern day trading protection'));
       case 'refuse_403_html':
         response.writeHead(403, { 'content-type': 'text/html' });
         return void response.end('<html>blocked by the gateway</html>');
