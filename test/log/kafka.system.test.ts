@@ -2,9 +2,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import RequestQueue from 'kafkajs/src/network/requestQueue/index.js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { isolationLevel, readerCluster } from '../../src/lib/log/kafka/client.ts';
 import { openEventLog } from '../../src/lib/log/open.ts';
+import { kafkaSettings, logVariables } from '../../src/lib/log/variables.ts';
 import { systemClock } from '../../src/lib/service/clock.ts';
+import { loadConfig } from '../../src/lib/service/config.ts';
 import { type KafkaServer, startKafka } from '../support/kafka-server.ts';
 import { describeLogContract, freshName, readAll, startAt, topic } from './contract.ts';
 
@@ -133,6 +138,67 @@ describe('Kafka itself', () => {
     await next.close();
     await log.close();
   }, 60_000);
+
+  test('an end that is never answered: the commit is unknown in bounded time, and a new writer goes on', async () => {
+    const env = { ...plainEnv(), KAFKA_REQUEST_TIMEOUT_MS: '1000' };
+    const log = await openEventLog({ home, env, clock: systemClock() });
+    const name = freshName('unanswered');
+    await log.ensureTopics([topic(name)]);
+    const writer = await log.openWriter({ owner: name });
+    const record = (text: string) => ({
+      topic: name,
+      partition: 0,
+      key: 'k',
+      value: Buffer.from(text),
+      timestampMs: 1,
+    });
+    await writer.commit({ records: [record('before')] });
+    // What kafkajs does to a request now and then: it is neither sent nor ever ended.
+    const { push } = RequestQueue.prototype;
+    let lost = 0;
+    RequestQueue.prototype.push = function pushOrLose(this: RequestQueue, request) {
+      if (request.entry.apiName === 'EndTxn') lost += 1;
+      else push.call(this, request);
+    };
+    try {
+      await expect(writer.commit({ records: [record('lost')] })).rejects.toMatchObject({ code: 'commit_unknown' });
+    } finally {
+      RequestQueue.prototype.push = push;
+    }
+    expect(lost).toBe(1);
+    await expect(writer.commit({ records: [record('late')] })).rejects.toMatchObject({ code: 'commit_unknown' });
+    const next = await log.openWriter({ owner: name });
+    await next.commit({ records: [record('after')] });
+    expect((await readAll(log, name)).map((one) => String(one.value))).toEqual(['before', 'after']);
+    await Promise.all([writer.close(), next.close()]);
+    await log.close();
+  }, 60_000);
+
+  test('many reads at once and a close leave no socket behind', async () => {
+    const sockets = () => process.getActiveResourcesInfo().filter((kind) => kind === 'TCPSocketWrap').length;
+    // Sockets of earlier tests may still be on their way out.
+    let before = sockets();
+    for (let calm = 0; calm < 10; calm++) {
+      await delay(50);
+      if (sockets() !== before) calm = 0;
+      before = sockets();
+    }
+    const log = await openEventLog({ home, env: plainEnv(), clock: systemClock() });
+    const name = freshName('sockets');
+    await log.ensureTopics([topic(name)]);
+    await log.close();
+    const cluster = readerCluster(kafkaSettings(loadConfig(logVariables, plainEnv()).values));
+    await cluster.connect();
+    await cluster.addMultipleTargetTopics([name]);
+    const broker = await cluster.findBroker({ nodeId: '1' });
+    const partitions = [{ partition: 0, fetchOffset: '0', maxBytes: 1_000 }];
+    const topics = [{ topic: name, partitions }];
+    const request = { maxWaitTime: 1, minBytes: 1, maxBytes: 1_000, isolationLevel, topics };
+    // The connection for fetching is opened by the first of them.
+    await Promise.all(Array.from({ length: 8 }, () => broker.fetch(request)));
+    await cluster.disconnect();
+    await expect.poll(sockets, { timeout: 20_000 }).toBeLessThanOrEqual(before);
+  });
 
   test('a topic with other partitions or a shorter retention is refused, not changed', async () => {
     const log = await openEventLog({ home, env: plainEnv(), clock: systemClock() });

@@ -1,5 +1,6 @@
 /**
- * kafkajs as this project needs it: one client per purpose, retries that end, and its one timer fault mended.
+ * kafkajs as this project needs it: one client per purpose, retries that end, and some of its faults mended: a negative timer,
+ * two sockets for one connection, authentication without a time-out.
  * Facts: recipes of the project (kafkajs 2.2.4 against Kafka 4.4): one awaited send at a time keeps order; a transaction begun
  * right after a commit meets CONCURRENT_TRANSACTIONS, so the first retry must come soon.
  */
@@ -7,14 +8,18 @@ import { readFileSync } from 'node:fs';
 import kafkajs, { type Kafka, type Producer, type SASLOptions } from 'kafkajs';
 import Cluster from 'kafkajs/src/cluster/index.js';
 import loggers from 'kafkajs/src/loggers/index.js';
+import Connection from 'kafkajs/src/network/connection.js';
 import RequestQueue from 'kafkajs/src/network/requestQueue/index.js';
 import defaultSocketFactory from 'kafkajs/src/network/socketFactory.js';
 import { machineMs } from '../../service/machine.ts';
+import { NoAnswerError, within } from './faults.ts';
 import { encodeProduceInOnePiece } from './produce-encoding.ts';
 import type { KafkaSettings } from './settings.ts';
 
 const READ_COMMITTED = 1;
 const CHECK_INTERVAL_MS = 10;
+/** kafkajs' own time-out for a connection comes first. */
+const CONNECT_MARGIN_MS = 1_000;
 
 // kafkajs computes a negative delay here and Node warns about it on every start.
 const original = RequestQueue.prototype.scheduleCheckPendingRequests;
@@ -24,6 +29,38 @@ RequestQueue.prototype.scheduleCheckPendingRequests = function scheduleWithoutNe
   if (past < clock) this.throttledUntil = clock + CHECK_INTERVAL_MS;
   original.call(this);
   if (past < clock) this.throttledUntil = past;
+};
+
+/** Under the name of its connection error kafkajs gives a connection up and looks for another broker. */
+async function orConnectionError<T>(of: Connection, ms: number, work: Promise<T>, what: string): Promise<T> {
+  try {
+    return await within(ms, work, what);
+  } catch (error) {
+    if (!(error instanceof NoAnswerError)) throw error;
+    throw new kafkajs.KafkaJSConnectionError(error.message, { broker: of.broker });
+  }
+}
+
+// Two requests that find a connection closed each open a socket for it (several reads at once do): the first socket is forgotten,
+// keeps the process alive, and when the broker closes it as idle it takes the other's requests along. And a connection that the
+// other side ends while it is opened is never reported.
+const connecting = new WeakMap<Connection, Promise<boolean>>();
+const { connect, sendAuthRequest } = Connection.prototype;
+Connection.prototype.connect = function connectOnce(this: Connection) {
+  const known = connecting.get(this);
+  if (known !== undefined) return known;
+  const limitMs = this.connectionTimeout + CONNECT_MARGIN_MS;
+  const opened = orConnectionError(this, limitMs, connect.call(this), 'the connection was not opened');
+  connecting.set(this, opened);
+  const isOver = () => connecting.delete(this);
+  opened.then(isOver, isOver);
+  return opened;
+};
+
+// The requests of an authentication have no time-out in kafkajs.
+Connection.prototype.sendAuthRequest = function sendWithinTime(this: Connection, request: unknown) {
+  const sent = sendAuthRequest.call(this, request);
+  return orConnectionError(this, this.requestTimeout, sent, 'the broker was silent when the connection began');
 };
 
 encodeProduceInOnePiece();

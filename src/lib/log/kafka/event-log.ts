@@ -21,7 +21,7 @@ import type {
 } from '../port.ts';
 import { assignedNumbers } from './assignment.ts';
 import { kafkaClient, type RetryWindow, readerCluster } from './client.ts';
-import { kafkaError, protocolType, withPatience } from './faults.ts';
+import { ATTEMPT_MS, kafkaError, protocolType, within, withPatience } from './faults.ts';
 import { commitGroupOffsets, joinKafkaGroup, type KafkaGroupMember } from './group.ts';
 import type { TopicFacts } from './records.ts';
 import { checkSettings, type KafkaSettings } from './settings.ts';
@@ -280,7 +280,7 @@ class KafkaLog implements EventLog {
     this.side ??= (async () => {
       const cluster = readerCluster(this.settings);
       try {
-        await cluster.connect();
+        await within(ATTEMPT_MS, cluster.connect());
       } catch (error) {
         this.side = undefined;
         throw error;

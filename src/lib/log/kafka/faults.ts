@@ -17,7 +17,7 @@ export const passingTypes: ReadonlySet<string> = new Set([
 /** Faults of kafkajs without an answer of a broker that pass when the broker is back. */
 const passingNames = new Set([
   'KafkaJSConnectionError', 'KafkaJSConnectionClosedError', 'KafkaJSRequestTimeoutError', 'KafkaJSBrokerNotFound',
-  'KafkaJSGroupCoordinatorNotFound', 'KafkaJSMetadataNotLoaded', 'KafkaJSLockTimeout',
+  'KafkaJSGroupCoordinatorNotFound', 'KafkaJSMetadataNotLoaded', 'KafkaJSLockTimeout', 'NoAnswerError',
 ]); // biome-ignore format: one list
 
 /** May the same request succeed later? */
@@ -33,12 +33,38 @@ export function isPassing(error: unknown): boolean {
   return false;
 }
 
+/** Work with a broker that did not end in its time. */
+export class NoAnswerError extends Error {
+  override readonly name = 'NoAnswerError';
+}
+
+/**
+ * The outcome of the work, or a NoAnswerError after so many machine ms. kafkajs can lose a request for good: its own time-out
+ * ends with the connection, and some of its waits have none. What the work still does then has to be without harm.
+ */
+export async function within<T>(ms: number, work: Promise<T>, what = 'the brokers did not answer'): Promise<T> {
+  const timer = new AbortController();
+  const late = sleep(Math.max(0, ms), timer.signal).then((): never => {
+    throw new NoAnswerError(`${what} within ${Math.round(ms)} ms`);
+  });
+  // Neither of the two is waited for when the other was first.
+  late.catch(() => undefined);
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    timer.abort();
+  }
+}
+
+/** Longest machine ms for one attempt of anything: longer than what kafkajs takes with all its own repetitions. */
+export const ATTEMPT_MS = 60_000;
+
 /** Repeats after faults that pass, for about `forMs` machine ms. */
 export async function withPatience<T>(work: () => Promise<T>, forMs = 15_000): Promise<T> {
   const started = machineMs();
   for (let attempt = 1; ; attempt++) {
     try {
-      return await work();
+      return await within(ATTEMPT_MS, work());
     } catch (error) {
       if (!isPassing(error) || machineMs() - started > forMs) throw error;
       await sleep(Math.min(1_000, 20 * 2 ** Math.min(attempt, 6)));

@@ -99,10 +99,23 @@ declare module 'kafkajs/src/network/socketFactory.js' {
   export default socketFactory;
 }
 
+declare module 'kafkajs/src/network/connection.js' {
+  export default class Connection {
+    readonly broker: string;
+    /** Machine ms. */
+    readonly connectionTimeout: number;
+    /** Machine ms. */
+    readonly requestTimeout: number;
+    connect(): Promise<boolean>;
+    sendAuthRequest(request: unknown): Promise<unknown>;
+  }
+}
+
 declare module 'kafkajs/src/network/requestQueue/index.js' {
   export default class RequestQueue {
     throttledUntil: number;
     scheduleCheckPendingRequests(): void;
+    push(request: { entry: { apiName: string } }): void;
   }
 }
 

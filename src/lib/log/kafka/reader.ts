@@ -10,7 +10,7 @@ import { machineMs, sleep } from '../../service/machine.ts';
 import type { LogReader, LogRecord, TopicPartition } from '../port.ts';
 import { isolationLevel } from './client.ts';
 import { committedPart } from './committed.ts';
-import { forgetLostBroker, isPassing, kafkaError, protocolType } from './faults.ts';
+import { ATTEMPT_MS, forgetLostBroker, isPassing, kafkaError, protocolType, within } from './faults.ts';
 
 const MAX_PARTITION_BYTES = 1_048_576;
 const MAX_FETCH_BYTES = 8_388_608;
@@ -92,21 +92,27 @@ export class KafkaReader implements LogReader {
   private async fetch(waitMs: number, signal?: AbortSignal): Promise<void> {
     const wanted = [...this.assigned.values()].filter(({ isPaused, buffer }) => !isPaused && buffer.length === 0);
     if (wanted.length === 0) return sleep(Math.min(waitMs, 20), signal);
-    try {
+    const alone = wanted.filter(({ isAlone }) => isAlone);
+    // Several partitions may be alone: one after the other, and all others in the next round.
+    const list = alone.length > 0 ? alone.slice(0, 1) : wanted;
+    // An answer that comes after its requests were given up counts no more.
+    const round = { isOver: false };
+    const ask = async () => {
       await this.cluster.refreshMetadataIfNecessary();
-      const alone = wanted.filter(({ isAlone }) => isAlone);
-      // Several partitions may be alone: one after the other, and all others in the next round.
-      const list = alone.length > 0 ? alone.slice(0, 1) : wanted;
-      await Promise.all([...this.byLeader(list)].map(([nodeId, part]) => this.fetchFrom(nodeId, part, waitMs)));
+      await Promise.all([...this.byLeader(list)].map(([nodeId, part]) => this.fetchFrom(nodeId, part, waitMs, round)));
+    };
+    try {
+      await within(ATTEMPT_MS, ask());
       this.failures = 0;
     } catch (error) {
+      round.isOver = true;
       if (protocolType(error) === 'OFFSET_OUT_OF_RANGE') throw offsetLost(wanted);
       this.failures += 1;
       const known = kafkaError(error, 'cannot read from Kafka');
       if (!known.canRetry || !isPassing(error) || this.failures > 20) throw known;
       forgetLostBroker(this.cluster, error);
       await sleep(Math.min(1_000, 50 * this.failures), signal);
-      await this.cluster.refreshMetadata().catch(() => undefined);
+      await within(ATTEMPT_MS, this.cluster.refreshMetadata()).catch(() => undefined);
     }
   }
 
@@ -121,7 +127,12 @@ export class KafkaReader implements LogReader {
     return byLeader;
   }
 
-  private async fetchFrom(nodeId: string, list: readonly Assigned[], waitMs: number): Promise<void> {
+  private async fetchFrom(
+    nodeId: string,
+    list: readonly Assigned[],
+    waitMs: number,
+    round: { isOver: boolean },
+  ): Promise<void> {
     const broker = await this.cluster.findBroker({ nodeId });
     const topics = [...new Set(list.map(({ topic }) => topic))].map((topic) => ({
       topic,
@@ -140,6 +151,7 @@ export class KafkaReader implements LogReader {
       isolationLevel,
       topics,
     });
+    if (round.isOver) return;
     for (const { topicName, partitions } of responses) {
       for (const data of partitions) this.accept(topicName, data);
     }

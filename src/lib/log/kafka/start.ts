@@ -8,7 +8,7 @@
 import type Cluster from 'kafkajs/src/cluster/index.js';
 import type { LogReader, ReaderOptions, TopicPartition } from '../port.ts';
 import { readerCluster } from './client.ts';
-import { kafkaError, withPatience } from './faults.ts';
+import { ATTEMPT_MS, kafkaError, within, withPatience } from './faults.ts';
 import { KafkaReader } from './reader.ts';
 import type { KafkaSettings } from './settings.ts';
 
@@ -62,7 +62,7 @@ export async function openKafkaReader(settings: KafkaSettings, options: ReaderOp
   const cluster = readerCluster(settings);
   const topics = [...new Set(options.partitions.map(({ topic }) => topic))];
   try {
-    await cluster.connect();
+    await within(ATTEMPT_MS, cluster.connect());
     await withPatience(() => cluster.addMultipleTargetTopics(topics));
     const starts: (TopicPartition & { offset: bigint })[] = [];
     for (const { topic, partition, start } of options.partitions) {

@@ -13,7 +13,7 @@ import { TorghutError, unreachableError } from '../../service/errors.ts';
 import { machineMs, sleep } from '../../service/machine.ts';
 import type { Commit, CommitResult, LogWriter, OffsetCommit } from '../port.ts';
 import { type RetryWindow, transactionalProducer } from './client.ts';
-import { kafkaError, withPatience } from './faults.ts';
+import { kafkaError, within, withPatience } from './faults.ts';
 import { messagesOf } from './produce-messages.ts';
 import { placeRecords, type RequestRecords, type TopicFacts } from './records.ts';
 import type { KafkaSettings } from './settings.ts';
@@ -31,21 +31,36 @@ export async function openKafkaWriter(options: KafkaWriterOptions): Promise<LogW
   // Installations that share a cluster have client ids of their own, and must not fence each other.
   const id = owner.startsWith(settings.clientId) ? owner : `${settings.clientId}-${owner}`;
   const producer = transactionalProducer(settings, id, window);
-  try {
+  const begin = async () => {
     await producer.connect();
-    const first = await producer.transaction();
+    // Nobody waits any more: to begin now would fence a writer that was opened meanwhile.
+    if (machineMs() >= window.until) throw new Error('the brokers answered too late');
+    return producer.transaction();
+  };
+  try {
+    // The last request may begin at the very end of the window.
+    const first = await within(OPEN_MS + settings.requestTimeoutMs, begin());
     return new KafkaWriter(options, producer, window, first);
   } catch (error) {
     window.until = 0;
-    await producer.disconnect().catch(() => undefined);
+    await disconnect(producer);
     throw kafkaError(error, `cannot open the writer ${owner}`, owner);
   }
+}
+
+/** kafkajs waits here for requests that it may have lost. */
+async function disconnect(producer: Producer): Promise<void> {
+  await within(DISCONNECT_MS, producer.disconnect()).catch(() => undefined);
 }
 
 /** How long opening waits for brokers: a predecessor's transaction has to be ended first. */
 const OPEN_MS = 20_000;
 /** Longest machine ms for the courtesy of ending a failed transaction oneself. */
 const ABORT_MS = 2_000;
+/** What the two requests of an end may take on top of their own time-outs, machine ms. */
+const END_MS = 1_000;
+/** Longest machine ms for saying good-bye to brokers. */
+const DISCONNECT_MS = 2_000;
 
 type FirstOffsets = Map<string, CommitResult['firstOffsets'][number]>;
 
@@ -86,23 +101,26 @@ class KafkaWriter implements LogWriter {
     }
     const firstOffsets: FirstOffsets = new Map();
     if (requests.length === 0 && !commit.groupOffsets) return { firstOffsets: [] };
-    const transaction = this.next ?? (await this.producer.transaction());
-    this.next = undefined;
     const deadline = machineMs() + this.options.settings.transactionTimeoutMs;
     this.window.until = deadline;
+    const before = <T>(work: Promise<T>) => within(deadline - machineMs(), work, 'the broker did not take it');
+    let transaction = this.next;
+    this.next = undefined;
     try {
+      transaction ??= await before(this.producer.transaction());
       // kafkajs itself repeats a send: only it knows which brokers have answered.
-      for (const request of requests) await before(deadline, this.send(transaction, request, firstOffsets));
-      if (commit.groupOffsets) await before(deadline, sendOffsets(transaction, commit.groupOffsets, deadline));
+      for (const request of requests) await before(this.send(transaction, request, firstOffsets));
+      if (commit.groupOffsets) await before(sendOffsets(transaction, commit.groupOffsets, deadline));
     } catch (error) {
       this.dead = this.lost(error, what);
       // Without the abort the broker ends the transaction at its time-out or when the next writer fences this one.
       this.window.until = machineMs() + ABORT_MS;
-      await Promise.race([transaction.abort().catch(() => undefined), sleep(ABORT_MS)]);
+      await Promise.race([transaction?.abort().catch(() => undefined), sleep(ABORT_MS)]);
       throw this.dead;
     }
     try {
-      await transaction.commit();
+      // Two requests: who coordinates, and the end itself. One that comes later belongs to a writer that the next one fenced.
+      await within(2 * this.options.settings.requestTimeoutMs + END_MS, transaction.commit());
     } catch (error) {
       this.dead = this.unknown(error, what);
       throw this.dead;
@@ -156,25 +174,10 @@ class KafkaWriter implements LogWriter {
   async close(): Promise<void> {
     this.isClosed = true;
     await this.queue;
-    if (this.next) await this.next.abort().catch(() => undefined);
+    // Nothing was written in it, so there is nothing to end at the broker.
     this.next = undefined;
     this.window.until = 0;
-    await this.producer.disconnect();
-  }
-}
-
-/** Fails when the work is not done by a machine time; what it still does then belongs to a transaction that nobody ends. */
-async function before<T>(deadline: number, work: Promise<T>): Promise<T> {
-  const timer = new AbortController();
-  const late = sleep(Math.max(0, deadline - machineMs()), timer.signal).then((): never => {
-    throw new Error('the broker did not take it within the time-out of the transaction');
-  });
-  late.catch(() => undefined);
-  work.catch(() => undefined);
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    timer.abort();
+    await disconnect(this.producer);
   }
 }
 
