@@ -4,7 +4,7 @@
  *    before, into the same tables with the same batches, alternating in one run.
  * 2. Latency of the loop's two queries (the signal log behind a cursor, newest prices) over 35 days × 12 symbols of 1-second
  *    bars and signals, about 10 million rows of each, generated, while the sink's inserts go on.
- *   node bench/clickhouse.ts [--rounds 3] [--days 35] [--queries 300]
+ *   node bench/clickhouse.ts [--rounds 3] [--days 35] [--queries 300] [--part throughput|latency]
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -31,6 +31,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '3' },
     days: { type: 'string', default: '35' },
     queries: { type: 'string', default: '300' },
+    part: { type: 'string' },
   },
 });
 const batchRows = 5_000;
@@ -281,8 +282,8 @@ async function report(name: string, times: readonly number[]): Promise<void> {
 }
 
 try {
-  await throughput();
-  await latency();
+  if (values.part !== 'latency') await throughput();
+  if (values.part !== 'throughput') await latency();
 } finally {
   await store.close();
   rmSync(home, { recursive: true, force: true });

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { kindOfStoreError } from '../../src/lib/signals/errors.ts';
+import { readRecordForm } from '../../src/lib/signals/record-form.ts';
 import { rowOfRecord, timeText } from '../../src/lib/signals/rows.ts';
 import { microbars, signals } from '../../src/lib/signals/tables.ts';
 import { orderedPieces } from '../../src/lib/signals/writer.ts';
@@ -49,6 +50,62 @@ describe('a record of the ta topics', () => {
     expect(() => rowOfRecord(record, 'bar')).toThrow(
       expect.objectContaining({ code: 'ta_record_invalid', what: expect.stringContaining('partition 2 offset 99') }),
     );
+  });
+
+  const value = fc.oneof(
+    fc.constantFrom(0, -0, 1e-7, 1e21, 1e300, -12.5, Number.NaN, Number.MAX_VALUE, Number.MIN_VALUE),
+    fc.double(),
+    fc.double({ min: -1e6, max: 1e6 }),
+    fc.nat().map((cents) => cents / 100),
+  );
+  const name = fc.oneof(
+    fc.constantFrom('MU', 'BRK.B', 'A"B', 'Ä', 'a\\b', 'true'),
+    fc.string({ minLength: 1, maxLength: 4 }),
+  );
+  const drawn = fc.record({
+    name,
+    end: fc.integer({ min: 1, max: 4_000_000_000 }),
+    numbers: fc.array(value, { minLength: 6, maxLength: 6 }),
+    count: fc.nat(),
+    isSet: fc.boolean(),
+    kind: fc.constantFrom<'bar' | 'signal'>('bar', 'signal'),
+    run: name,
+  });
+
+  test('in the form that ta writes is read without JSON, to the same row as through JSON', () => {
+    fc.assert(
+      fc.property(drawn, ({ name, end, numbers, count, isSet, kind, run }) => {
+        const [n0, n1, n2, n3, n4, n5] = numbers as [number, number, number, number, number, number];
+        const finite = Number.isFinite(n4) ? n4 : 0;
+        const output =
+          kind === 'bar'
+            ? bar(name, end, { open: n0, high: n1, low: n2, close: n3, volume: finite, vwap: n5, count, isFlat: isSet })
+            : signal(name, end, {
+                windowSeconds: isSet ? 60 : 1,
+                isWarm: isSet,
+                revision: count,
+                values: { ...signal(name, end).values, macd: n0, rsi14: n1, bollMid: n2, bars: count },
+                quote: isSet ? null : { spread: n3, bidPrice: n4, askPrice: n5, bidSize: n0, askSize: n1 },
+              });
+        const record = logRecord(output, 1, 7n, run);
+        const text = record.value?.toString() ?? '';
+        // The same members in another order: read as JSON.
+        const members = Object.entries(JSON.parse(text) as Record<string, unknown>).reverse();
+        const other = { ...record, value: Buffer.from(JSON.stringify(Object.fromEntries(members))) };
+        const [ours, theirs] = [rowOfRecord(record, kind), rowOfRecord(other, kind)];
+        expect({ ...ours, head: rowText(ours.head) }).toEqual({ ...theirs, head: rowText(theirs.head) });
+      }),
+      { numRuns: process.env.TORGHUT_TEST_FULL ? 20_000 : 1_000 },
+    );
+  });
+
+  test('of ta has that form, so that the sink need not parse it', () => {
+    for (const output of [
+      bar('MU', second),
+      bar('BRK.B', second, { open: Number.NaN, close: 1e-7 }),
+      signal('MU', second),
+    ])
+      expect(readRecordForm(logRecord(output, 0, 0n).value?.toString() ?? '', output.kind)).toBeDefined();
   });
 
   test('any millisecond keeps its text', () => {

@@ -147,6 +147,46 @@ describe('writer and reader', () => {
     expect(await rowsOf(client, `SELECT count() AS n FROM ${database}.ta_signals FINAL`)).toEqual([{ n: 1 }]);
   });
 
+  test('the log shows a signal only when the bars of the batch are there, also when their insert fails or is slow', async () => {
+    const { database } = await open();
+    const batch = (at: bigint) => [
+      rowOfRecord(logRecord(bar('MU', second + Number(at)), 0, at), 'bar'),
+      rowOfRecord(logRecord(signal('MU', second + Number(at)), 0, at), 'signal'),
+    ];
+    const counts = async () => {
+      const [found] = await rowsOf(
+        client,
+        `SELECT (SELECT count() FROM ${database}.ta_microbars) AS bars, (SELECT count() FROM ${database}.ta_signal_log) AS logged`,
+      );
+      return found;
+    };
+    let before = async () => undefined as unknown;
+    const watched = new Proxy(client, {
+      get: (target, name) => {
+        if (name !== 'exec') return Reflect.get(target, name);
+        return async (query: Parameters<ClickHouseClient['exec']>[0]) => {
+          if (query.query.includes('ta_microbars')) await before();
+          return target.exec(query);
+        };
+      },
+    });
+    const writer = createSignalWriter({ client: async () => watched, database });
+    const reset = Object.assign(new Error('socket hang up'), { code: 'ECONNRESET' });
+    before = () => Promise.reject(reset);
+    await expect(writer.write(batch(0n), 0)).rejects.toBe(reset);
+    expect(await counts()).toEqual({ bars: 0, logged: 0 });
+    let beside: unknown;
+    before = async () => {
+      // The insert of the signals, which runs beside, is over long before.
+      for (let n = 0; n < 2; )
+        n = Number((await rowsOf<{ n: number }>(client, `SELECT count() AS n FROM ${database}.ta_signals`))[0]?.n);
+      beside = await counts();
+    };
+    await writer.write(batch(1n), 0);
+    expect(beside).toEqual({ bars: 0, logged: 0 });
+    expect(await counts()).toEqual({ bars: 1, logged: 1 });
+  });
+
   test('the current tables hold the highest revision whatever comes last, the log holds each once', async () => {
     const { database, writer, reader } = await open();
     const revisions = [0, 2, 1].map((revision, i) =>

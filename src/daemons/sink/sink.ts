@@ -60,6 +60,8 @@ export interface SinkStatus {
 
 /** Machine ms of one look into the log while a batch is being stored. */
 const readAheadWaitMs = 20;
+/** Records read at once: their decoding holds the process for a few milliseconds, in which no answer of the store is seen. */
+const readRecords = 500;
 
 export class Sink {
   readonly #options: SinkOptions;
@@ -220,7 +222,8 @@ export class Sink {
     const ended = AbortSignal.any([signal, interrupt]);
     const age = machineMs() - this.#since;
     const waitMs = this.#rows.length === 0 ? 200 : Math.max(0, flushMs - age);
-    await this.#read(reader, waitMs, ended);
+    // What was read ahead may be a batch already, with nothing behind it to wait for.
+    if (!this.#isFull()) await this.#read(reader, waitMs, ended);
     // The partitions change, or the process ends: whoever reads next begins at what is committed.
     if (ended.aborted) return this.#drop(reader);
     if (this.#isFull() || machineMs() - this.#since >= flushMs) await this.#flush(reader, ended);
@@ -231,8 +234,8 @@ export class Sink {
   }
 
   async #read(reader: LogReader, waitMs: number, ended: AbortSignal): Promise<void> {
-    const room = Math.max(1, this.#options.batchRows - this.#rows.length);
-    const records = await reader.poll({ maxRecords: room, waitMs, signal: ended });
+    const maxRecords = Math.min(readRecords, this.#options.batchRows - this.#rows.length);
+    const records = await reader.poll({ maxRecords, waitMs, signal: ended });
     if (this.#rows.length === 0) this.#since = machineMs();
     for (const record of records) {
       if (!holdsRow(record)) continue;

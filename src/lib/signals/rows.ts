@@ -6,15 +6,39 @@ import { z } from 'zod';
 import type { LogRecord } from '../log/port.ts';
 import { parseTimestampNs } from '../market/time.ts';
 import { refusedError } from '../service/errors.ts';
+import { readRecordForm } from './record-form.ts';
 import { indicatorNames } from './tables.ts';
 
-const instant = z.string().transform((text, context) => {
+/** A time of a record: milliseconds, and the text that the engine reads. */
+interface Instant {
+  ms: number;
+  text: string;
+}
+
+/**
+ * Times met lately by their text: the symbols of a second share theirs, and a record has four (measured: reading and writing
+ * times was two thirds of the work on a record).
+ */
+const instants = new Map<string, Instant>();
+const maxInstants = 2_000;
+
+function instantOf(text: string): Instant | undefined {
+  const known = instants.get(text);
+  if (known) return known;
   const ns = parseTimestampNs(text);
-  if (ns === undefined) {
-    context.addIssue({ code: 'custom', message: 'is no RFC 3339 time' });
-    return z.NEVER;
-  }
-  return Number(ns / 1_000_000n);
+  if (ns === undefined) return undefined;
+  const ms = Number(ns / 1_000_000n);
+  const made = { ms, text: timeText(ms) };
+  if (instants.size >= maxInstants) instants.clear();
+  instants.set(text, made);
+  return made;
+}
+
+const instant = z.string().transform((text, context) => {
+  const found = instantOf(text);
+  if (found) return found;
+  context.addIssue({ code: 'custom', message: 'is no RFC 3339 time' });
+  return z.NEVER;
 });
 
 const flag = z.boolean().transform(Number);
@@ -79,51 +103,65 @@ export function timeText(ms: number): string {
   return new Date(ms).toISOString().slice(0, 23).replace('T', ' ');
 }
 
+/** The columns of a record as they stand in its table, times as text. */
+function rowOf(
+  value: unknown,
+  kind: 'bar' | 'signal',
+): { row: Record<string, unknown>; runId: string; eventMs: number } {
+  const parsed = kind === 'bar' ? barSchema.parse(value) : signalSchema.parse(value);
+  const row: Record<string, unknown> = parsed;
+  const { run_id: runId, event_ts: eventTs, window_start: start, window_end: end } = parsed;
+  row.event_ts = eventTs.text;
+  row.ingest_ts = parsed.ingest_ts.text;
+  row.window_start = start === null ? null : start.text;
+  row.window_end = end === null ? null : end.text;
+  if (!('unpriced' in parsed)) return { row, runId, eventMs: eventTs.ms };
+  const { unpriced, ...rest } = parsed;
+  return { row: { ...rest, unpriced_count: unpriced }, runId, eventMs: eventTs.ms };
+}
+
 /**
  * The columns of a record as they stand in its table, times as text; where it came from (`src_*`, `stored_at`) is not among them.
  * @throws ZodError when it is not a record of this version
  */
 export function columnsOf(value: unknown, kind: 'bar' | 'signal'): Record<string, unknown> & { event_ms: number } {
-  const parsed = kind === 'bar' ? barSchema.parse(value) : signalSchema.parse(value);
-  const { event_ts, ingest_ts, window_start, window_end, ...rest } = parsed;
-  const columns: Record<string, unknown> & { event_ms: number } = {
-    ...rest,
-    event_ts: timeText(event_ts),
-    event_ms: event_ts,
-    ingest_ts: timeText(ingest_ts),
-    window_start: window_start === null ? null : timeText(window_start),
-    window_end: window_end === null ? null : timeText(window_end),
-  };
-  if ('unpriced' in columns) {
-    columns.unpriced_count = columns.unpriced;
-    delete columns.unpriced;
-  }
-  return columns;
+  const { row, eventMs } = rowOf(value, kind);
+  return { ...row, event_ms: eventMs };
+}
+
+/** The row of a text in the form of lib/ta/record.ts, without reading it as JSON; undefined when it is none. */
+function rowOfForm(text: string, kind: 'bar' | 'signal'): { text: string; runId: string; eventMs: number } | undefined {
+  const form = readRecordForm(text, kind);
+  if (!form) return undefined;
+  const event = instantOf(form.eventTs);
+  const ingest = instantOf(form.ingestTs);
+  const start = instantOf(form.windowStart);
+  const end = instantOf(form.windowEnd);
+  if (!event || !ingest || !start || !end) return undefined;
+  const times = `"event_ts":"${event.text}","ingest_ts":"${ingest.text}","window_start":"${start.text}","window_end":"${end.text}"`;
+  return { text: `{${form.columns},${times}`, runId: form.runId, eventMs: event.ms };
+}
+
+function rowOfJson(text: string, kind: 'bar' | 'signal'): { text: string; runId: string; eventMs: number } {
+  const { row, runId, eventMs } = rowOf(JSON.parse(text), kind);
+  return { text: JSON.stringify(row).slice(0, -1), runId, eventMs };
 }
 
 /** @throws `ta_record_invalid` (exit 4) */
 export function rowOfRecord(record: LogRecord, kind: 'bar' | 'signal'): StoreRow {
-  const place = `${record.topic} partition ${record.partition} offset ${record.offset}`;
-  let columns: ReturnType<typeof columnsOf>;
+  const { partition, offset } = record;
   try {
-    columns = columnsOf(JSON.parse((record.value ?? Buffer.alloc(0)).toString('utf8')), kind);
+    const value = (record.value ?? Buffer.alloc(0)).toString('utf8');
+    const { text, runId, eventMs } = rowOfForm(value, kind) ?? rowOfJson(value, kind);
+    const head = `${text},"src_partition":${partition},"src_offset":"${offset}"`;
+    return { kind, partition, offset, runId, eventMs, head };
   } catch (error) {
     throw refusedError({
       code: 'ta_record_invalid',
-      what: `the record at ${place} is not a ${kind} of this version`,
+      what: `the record at ${record.topic} partition ${partition} offset ${offset} is not a ${kind} of this version`,
       why: error instanceof z.ZodError ? z.prettifyError(error).replaceAll('\n', ' ') : (error as Error).message,
       next: 'the topic was written by another version or another program; use a new run for it',
       cause: error,
     });
   }
-  const { event_ms, ...row } = columns;
-  const source = { src_partition: record.partition, src_offset: record.offset.toString() };
-  return {
-    kind,
-    partition: record.partition,
-    offset: record.offset,
-    runId: String(columns.run_id),
-    eventMs: event_ms,
-    head: JSON.stringify({ ...row, ...source }).slice(0, -1),
-  };
 }

@@ -1,7 +1,9 @@
 /**
  * Writes rows of the ta topics into the signal store.
  * Guarantees
- * - Current rows (`ta_microbars`, `ta_signals`) first, then the same signals to `ta_signal_log`: what the log shows is there.
+ * - Current rows (`ta_microbars` and `ta_signals`, side by side) first, then the same signals to `ta_signal_log`: what the log
+ *   shows is there, the bars of its seconds too. On a cluster one insert at a time.
+ * - Nothing of a batch is under way any more when `write` is over, also when it failed.
  * - Of each source partition, the log's rows become visible in the order of their offsets: one insert is one part only when all
  *   its rows are of one day, so a batch over midnight is cut there. A reader that follows offsets misses nothing.
  * - Written twice is harmless: equal keys with equal content.
@@ -43,14 +45,13 @@ export function createSignalWriter(options: SignalWriterOptions): SignalWriter {
     ? { ...insertSettings, insert_quorum: 'auto', insert_quorum_parallel: 0 }
     : insertSettings;
 
-  const insert = async (table: Table, rows: readonly StoreRow[], tail: string) => {
-    if (rows.length === 0) return;
-    const text = `${rows.map((row) => row.head + tail).join('\n')}\n`;
+  const insert = async (table: Table, data: Buffer) => {
+    if (data.length === 0) return;
     const client = await options.client();
     // `exec` takes the text as it is; `insert` would take objects and turn each into text once more.
     const { stream } = await client.exec({
       query: `INSERT INTO ${options.database}.${table.name} FORMAT JSONEachRow`,
-      values: Readable.from([Buffer.from(text, 'utf8')], { objectMode: false }),
+      values: Readable.from([data], { objectMode: false }),
       clickhouse_settings: settings,
     });
     stream.resume();
@@ -59,12 +60,20 @@ export function createSignalWriter(options: SignalWriterOptions): SignalWriter {
 
   return {
     write: async (rows, storedAtMs) => {
-      const tail = `,"stored_at":"${timeText(storedAtMs)}"}`;
-      const bars = rows.filter((row) => row.kind === 'bar');
-      const signalRows = rows.filter((row) => row.kind === 'signal');
-      await insert(microbars, bars, tail);
-      await insert(signals, signalRows, tail);
-      for (const piece of orderedPieces(signalRows)) await insert(signalLog, piece, tail);
+      const tail = `,"stored_at":"${timeText(storedAtMs)}"}\n`;
+      const lines = (of: readonly StoreRow[]) => Buffer.from(of.map((row) => row.head + tail).join(''), 'utf8');
+      // The two tables of signals take the same text.
+      const pieces = orderedPieces(rows.filter((row) => row.kind === 'signal')).map(lines);
+      const current = [
+        () => insert(microbars, lines(rows.filter((row) => row.kind === 'bar'))),
+        () => insert(signals, pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces)),
+      ];
+      if (options.isCluster) for (const store of current) await store();
+      else {
+        const ends = await Promise.allSettled(current.map((store) => store()));
+        for (const end of ends) if (end.status === 'rejected') throw end.reason;
+      }
+      for (const piece of pieces) await insert(signalLog, piece);
     },
   };
 }
