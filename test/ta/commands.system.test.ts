@@ -16,6 +16,7 @@ import { openEventLog } from '../../src/lib/log/open.ts';
 import { defaultTopics, topicSpec } from '../../src/lib/log/topics.ts';
 import { virtualClock } from '../../src/lib/service/clock.ts';
 import { findService, homePaths } from '../../src/lib/service/home.ts';
+import { settingsOf } from '../../src/lib/ta/index.ts';
 import { clientOf, rowsOf, type StoreProcess, startStore, until } from '../embedded/rig.ts';
 import { envelopeOf, type Feed, type FeedRecord, feedRecords, openFeed, progressRecords } from './feed.ts';
 import { OPEN, randomMarket, trade } from './fixtures.ts';
@@ -313,7 +314,7 @@ describe(`ta commands (seed ${seed})`, () => {
       const [from, to] = [join(feed.home, `${name}.in`), join(feed.home, `${name}.ndjson`)];
       writeFileSync(from, content.join('\n'));
       const objects: string[] = [];
-      await computeFile({ file: from, profile: 'default', write: (object) => void objects.push(object) });
+      await computeFile({ file: from, settings: settingsOf('default'), write: (object) => void objects.push(object) });
       writeFileSync(to, objects.join('\n'));
       return to;
     };

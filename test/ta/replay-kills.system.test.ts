@@ -132,6 +132,9 @@ describe(`ta operated on (seed ${seed})`, () => {
       'replay_refused',
     );
 
+    // Who meant to go on must not begin something else.
+    await expect(run.json(replay('run'))).rejects.toThrow('replay_not_begun');
+
     await killedAt(run, replay('run', ...window), [
       'replay.created',
       'replay.seeded',

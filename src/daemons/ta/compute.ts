@@ -1,21 +1,18 @@
 /**
- * The bare core over a file: envelopes or provider messages, one per line (`.gz` too), in the order in which they stand.
+ * The bare core over a file: envelopes or provider messages (`file-events.ts`), gzipped or not, in the order in which they stand.
  * Guarantees: the same file gives the same bytes; a line that is none is an error with its number, never left out in silence;
  * at the end of the file market time runs on, so that every window becomes final.
  */
 import { codeOf, usageError } from '../../lib/service/errors.ts';
 import {
   barRecord,
-  decodeEnvelope,
-  decodeProviderMessage,
   formatInstant,
-  IGNORED,
-  settingsOf,
   signalRecord,
   TaEngine,
   type TaOutput,
   type TaSettings,
 } from '../../lib/ta/index.ts';
+import { type FileEvent, FileEvents } from './file-events.ts';
 import { linesOf } from './lines.ts';
 
 /** Market seconds that time runs on after the last event: lateness, waiting corrections and minute bars pass. */
@@ -24,7 +21,7 @@ const RUN_ID = 'compute';
 
 export interface ComputeOptions {
   file: string;
-  profile: TaSettings['profile'];
+  settings: TaSettings;
   /** Takes one JSON object (a bar or signal with its `kind`); a promise slows the reading down. */
   write: (object: string) => Promise<void> | undefined;
 }
@@ -45,7 +42,7 @@ function broken(file: string, line: number, why: string): Error {
     code: 'data_line_broken',
     what: `line ${line} of ${file} cannot be used`,
     why,
-    next: 'correct or remove the line; the file must hold one envelope or provider message per line',
+    next: 'correct or remove the line; the file must hold one envelope, provider message or frame of messages per line',
   });
 }
 
@@ -58,23 +55,19 @@ function objectOf(output: Exclude<TaOutput, { kind: 'late' }>, ingestTs: string)
   return `{"kind":"${output.kind}",${text.slice(1)}`;
 }
 
-function decodeLine(file: string, number: number, line: string): ReturnType<typeof decodeEnvelope> {
-  let value: unknown;
+function eventsOf(source: FileEvents, line: string, file: string, number: number): FileEvent[] {
   try {
-    value = JSON.parse(line);
+    return [...source.ofLine(line)];
   } catch (error) {
     throw broken(file, number, (error as Error).message);
   }
-  const isMessage = typeof value === 'object' && value !== null && 'T' in value;
-  const event = isMessage ? decodeProviderMessage(value, number) : decodeEnvelope(value);
-  if (typeof event === 'string' && event !== IGNORED) throw broken(file, number, `it is refused as ${event}`);
-  return event;
 }
 
 /** @throws `data_unreadable`, `data_line_broken` (exit 2) */
 export async function computeFile(options: ComputeOptions): Promise<ComputeSummary> {
-  const { file, profile, write } = options;
-  const engine = new TaEngine(settingsOf(profile));
+  const { file, settings, write } = options;
+  const engine = new TaEngine(settings);
+  const source = new FileEvents();
   let waiting: TaOutput[] = [];
   const emit = (output: TaOutput) => void waiting.push(output);
   const drain = async () => {
@@ -86,16 +79,14 @@ export async function computeFile(options: ComputeOptions): Promise<ComputeSumma
   };
   let events = 0;
   let number = 0;
-  const lines = linesOf(file);
   try {
-    for await (const line of lines) {
+    for await (const line of linesOf(file)) {
       number += 1;
-      if (line.trim() === '') continue;
-      const event = decodeLine(file, number, line);
-      if (typeof event === 'string') continue;
-      events += 1;
-      if (event.kind === 'progress') engine.observe(event.sec, event.nano, emit);
-      else engine.process(event, emit);
+      for (const event of eventsOf(source, line, file, number)) {
+        events += 1;
+        if (event.kind === 'progress') engine.observe(event.sec, event.nano, emit);
+        else engine.process(event, emit);
+      }
       if (waiting.length > 0) await drain();
     }
   } catch (error) {
@@ -107,8 +98,6 @@ export async function computeFile(options: ComputeOptions): Promise<ComputeSumma
       next: 'check the path, and that the file is whole',
       cause: error,
     });
-  } finally {
-    lines.close();
   }
   const newest = engine.newestEvent;
   if (newest) engine.observe(newest.sec + RUN_ON_SECONDS, newest.nano, emit);

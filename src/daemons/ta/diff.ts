@@ -120,10 +120,9 @@ function invalidSide(text: string, why: string): TorghutError {
 async function fileSide(file: string): Promise<Side> {
   if (!existsSync(file)) throw invalidSide(file, 'there is no such file');
   const bySlice = new Map<number, Map<string, CurrentRow>>();
-  const lines = linesOf(file);
   let number = 0;
   try {
-    for await (const line of lines) {
+    for await (const line of linesOf(file)) {
       number += 1;
       if (line.trim() === '') continue;
       const row = rowOfLine(line);
@@ -140,8 +139,6 @@ async function fileSide(file: string): Promise<Side> {
       next: 'make the file with `torghut ta compute` of this version',
       cause: error,
     });
-  } finally {
-    lines.close();
   }
   const within = (row: CurrentRow, range: TimeRange) => row.eventMs > range.fromMs && row.eventMs <= range.toMs;
   return {

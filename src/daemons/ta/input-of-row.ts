@@ -5,13 +5,8 @@
 
 import { partitionOfKey } from '../../lib/log/partition.ts';
 import type { EventLog } from '../../lib/log/port.ts';
-import {
-  decodeEnvelope,
-  decodeProviderMessage,
-  decodeRecord,
-  formatInstant,
-  type MarketEvent,
-} from '../../lib/ta/index.ts';
+import { decodeRecord, formatInstant, type MarketEvent } from '../../lib/ta/index.ts';
+import { FileEvents } from './file-events.ts';
 import { linesOf } from './lines.ts';
 
 export interface RowPlace {
@@ -97,21 +92,15 @@ export async function inputFromLog(
 /** From a file of envelopes or provider messages, as `ta compute` reads it. */
 export async function inputFromFile(file: string, place: RowPlace): Promise<RowInputs> {
   const found = new Found();
-  const lines = linesOf(file);
+  const source = new FileEvents();
   let number = 0;
-  try {
-    for await (const line of lines) {
-      number += 1;
-      // Most lines are of other symbols: only those that name this one are parsed.
-      if (!line.includes(`"${place.symbol}"`)) continue;
-      const value: unknown = JSON.parse(line);
-      const isMessage = typeof value === 'object' && value !== null && 'T' in value;
-      const event = isMessage ? decodeProviderMessage(value, number) : decodeEnvelope(value);
-      if (typeof event === 'string' || event.kind === 'progress' || !isBehind(event, place)) continue;
-      found.add(event, `${file}:${number}`);
+  for await (const line of linesOf(file)) {
+    number += 1;
+    // Most lines are of other symbols: only those that name this one are parsed.
+    if (!line.includes(`"${place.symbol}"`)) continue;
+    for (const event of source.ofLine(line)) {
+      if (event.kind !== 'progress' && isBehind(event, place)) found.add(event, `${file}:${number}`);
     }
-  } finally {
-    lines.close();
   }
   return found;
 }

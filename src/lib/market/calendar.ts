@@ -233,6 +233,6 @@ export function parseMarketTime(text: string, dateHint: string | undefined): big
   throw usageError({
     code: 'time_invalid',
     what: `${JSON.stringify(text)} is no point of time`,
-    next: 'write RFC 3339 such as 2013-10-08T13:30:00Z, or HH:MM in New York on the day of the data',
+    next: `write RFC 3339 such as 2013-10-08T13:30:00Z${dateHint === undefined ? '' : ', or HH:MM in New York on the day of the data'}`,
   });
 }

@@ -2,7 +2,7 @@
 
 export { SnapshotError } from './bytes.ts';
 export { type SymbolSnapshot, silentLimitSeconds, TaEngine } from './engine.ts';
-export { decodeEnvelope, decodeProviderMessage, IGNORED } from './envelope.ts';
+export { type Decoded, decodeEnvelope, decodeProviderMessage, IGNORED, type RejectReason } from './envelope.ts';
 export type * from './events.ts';
 export { defaultSettings, settingsOf } from './events.ts';
 export { barRecord, signalRecord } from './record.ts';

@@ -6,7 +6,7 @@
 import { askConsent } from '../../../lib/runbook/confirm.ts';
 import { planIdOf } from '../../../lib/runbook/plan.ts';
 import { crashPoint } from '../../../lib/service/crash-point.ts';
-import { exitCode, refusedError } from '../../../lib/service/errors.ts';
+import { exitCode, refusedError, usageError } from '../../../lib/service/errors.ts';
 import { readRecord } from '../../../lib/signals/run-record.ts';
 import { checkedName } from '../../../lib/signals/schema.ts';
 import { comparisonObject } from '../comparison-view.ts';
@@ -63,6 +63,16 @@ export async function runReplay(
     }
     context.tell(`going on with the replay ${begun.replay_id}, which is ${begun.step}`);
     return finish(context, begun);
+  }
+  // Who gives no window means to go on; consent in advance is consent to a window that was named, or to the plan that was read.
+  const isUnseen = consent.yes && consent.confirm === undefined && !consent.dryRun;
+  if (isUnseen && question.fromMs === undefined && question.method !== 'm3') {
+    throw usageError({
+      code: 'replay_not_begun',
+      what: `there is no replay ${question.id} to go on with, and --yes begins none without --from`,
+      why: 'it was never begun, or it was discarded',
+      next: 'give --from, and --to where it should end; `torghut ta replay status` lists what was begun',
+    });
   }
   const plan = await planReplay(context, question);
   const object = planObject(question, plan);
