@@ -1,4 +1,5 @@
 /** The HTTP API against its own document: every route is in it, every answer fits it, and nothing changes without the token. */
+import { readFileSync } from 'node:fs';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { Decimal } from 'decimal.js';
 import type { FastifyInstance } from 'fastify';
@@ -13,6 +14,9 @@ import { tradeVariables } from '../../src/daemons/trade/variables.ts';
 import type { DecisionRow, ListPlace } from '../../src/lib/ledger/contract.ts';
 import type { OrderLedger } from '../../src/lib/ledger/open.ts';
 import { loadConfig } from '../../src/lib/service/config.ts';
+import { machineMs } from '../../src/lib/service/machine.ts';
+import { VERSION } from '../../src/lib/service/version.ts';
+import { nothingSeen } from '../../src/lib/trading/cycle-status.ts';
 import { decisionOf, sessionMs, testClock } from '../ledger/support/fixtures.ts';
 
 const TOKEN = 'the-token-of-this-daemon';
@@ -45,7 +49,17 @@ const ledger = {
       positions: () =>
         Promise.resolve([{ symbol: 'IBM', quantity: new Decimal(3), avgEntryPrice: new Decimal('185.5') }]),
       counts: () =>
-        Promise.resolve({ executions: 0, byState: {}, fills: 0, partiallyFilled: 0, open: 0, unknownClaims: 0 }),
+        Promise.resolve({
+          executions: 0,
+          byState: {},
+          fills: 0,
+          partiallyFilled: 0,
+          open: 0,
+          unknownClaims: 0,
+          lateAccepted: 0,
+          orphans: 0,
+          costs: { orders: 0 },
+        }),
     },
   },
   orderRead: { findings: { open: () => Promise.resolve([{ kind: 'position_drift', subject: 'IBM' }]) } },
@@ -180,6 +194,25 @@ describe('the answers', () => {
     await fresh.close();
   });
 
+  it('readiness of a leader needs the broker, and tells why a live account is shut; health tells the universe', async () => {
+    const led = statusBoard({ ...settings, mode: 'live' });
+    Object.assign(led, { leader: true, lastCycleAtMachineMs: machineMs() });
+    const universe = { symbols: ['IBM'], status: 'degraded', reason: 'http_error_using_stale_cache' } as const;
+    const seen = { ...nothingSeen(), cursor: {}, atEnd: {} };
+    led.cycle = { ...seen, universe: { ...universe, asOfMs: sessionMs - 400_000, isBlocked: false } };
+    const own = await buildApi({ ...ports, board: led }, { token: TOKEN });
+    const ready = await own.inject('/readyz');
+    expect(ready.statusCode).toBe(503);
+    expect(ready.json()).toMatchObject({
+      reason_codes: ['broker_unavailable'],
+      live_submission_gate: { allowed: false, capital_stage: 'shadow' },
+    });
+    expect((await own.inject('/trading/health')).json()).toMatchObject({
+      universe: { status: 'degraded', count: 1, age_seconds: 400 },
+    });
+    await own.close();
+  });
+
   it('pages reach every row once, also when all have the same time', async () => {
     const seen: string[] = [];
     let url = '/trading/decisions?limit=3';
@@ -270,6 +303,11 @@ describe('the answers', () => {
     expect((await own.inject('/healthz')).statusCode).toBe(200);
     await own.close();
   });
+});
+
+it('the version is that of the package', () => {
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  expect(VERSION).toBe(version);
 });
 
 describe('what changes something', () => {

@@ -26,6 +26,7 @@ import { catalogKeeper } from '../../lib/trading/catalog-keeper.ts';
 import { loadStrategies } from '../../lib/trading/strategy-plugins.ts';
 import { serveApi } from './api/server.ts';
 import type { BrokerAddress } from './desk.ts';
+import { feedEnvironment } from './feed-variables.ts';
 import { tradeMetrics } from './metrics.ts';
 import { leadSession, type SessionOptions } from './session.ts';
 import { settingsOf } from './settings.ts';
@@ -101,7 +102,7 @@ export async function runTradeDaemon(options: TradeDaemonOptions): Promise<numbe
     if (address === undefined) return waitWithoutBroker(board, lifecycle, log);
 
     const eventLog = config.TRADING_ORDER_FEED_ENABLED
-      ? await openEventLog({ home: options.home, env, clock, signal })
+      ? await openEventLog({ home: options.home, env: feedEnvironment(config, env), clock, signal })
       : undefined;
     if (eventLog) lifecycle.onClose('event log', () => eventLog.close());
     const path = config.TRADING_STRATEGY_CONFIG_PATH;

@@ -113,7 +113,12 @@ async function lead(options: SessionOptions, ledger: OrderLedger, leadership: Le
     clock,
     log,
     isKillSwitchOn: () => isStopped,
-    feed: eventLog && { eventLog, topic: config.TRADING_ORDER_FEED_TOPIC, runId },
+    feed: eventLog && {
+      eventLog,
+      topic: config.TRADING_ORDER_FEED_TOPIC,
+      runId,
+      batchSize: config.TRADING_ORDER_FEED_BATCH_SIZE,
+    },
   });
   const cycle = tradingCycle({
     settings,

@@ -30,19 +30,43 @@ function holds(board: StatusBoard): { all: string[]; entries: readonly string[] 
   return { all, entries };
 }
 
+/** May an order leave for a live account now, and if not why. Without a cycle nothing has been judged: not allowed. */
+export function liveGate({ settings, cycle }: StatusBoard): {
+  allowed: boolean;
+  reasons: readonly string[];
+  capital_stage: 'live' | 'shadow';
+} {
+  const reasons = cycle?.switches?.liveHolds ?? [];
+  const allowed = settings.mode === 'live' && cycle?.switches !== undefined && reasons.length === 0;
+  return {
+    allowed,
+    reasons: settings.mode === 'live' ? reasons : ['paper_account'],
+    capital_stage: allowed ? 'live' : 'shadow',
+  };
+}
+
+/** What the universe is worth now; undefined before the first look. */
+export function universeJson({ cycle }: StatusBoard, nowMs?: number): Record<string, unknown> | null {
+  const { universe } = cycle ?? {};
+  if (!universe) return null;
+  const { status, reason, symbols, asOfMs, isBlocked } = universe;
+  return {
+    status,
+    reason,
+    count: symbols === 'all' ? null : symbols.length,
+    as_of: time(asOfMs),
+    ...(nowMs === undefined ? {} : { age_seconds: asOfMs === undefined ? null : (nowMs - asOfMs) / 1_000 }),
+    is_blocked: isBlocked,
+  };
+}
+
 export function controlsJson(board: StatusBoard): Record<string, unknown> {
   const { settings, cycle } = board;
-  const { stop, continuity, universe, quality, flatten, switches, session } = cycle ?? {};
+  const { stop, continuity, quality, flatten, session } = cycle ?? {};
   const { stops, exposure } = settings;
-  const liveReasons = switches?.liveHolds ?? [];
   return {
     holds: holds(board),
-    live: {
-      // Without a cycle nothing has been judged: not allowed.
-      allowed: settings.mode === 'live' && switches !== undefined && liveReasons.length === 0,
-      reasons: settings.mode === 'live' ? liveReasons : ['paper_account'],
-      capital_stage: settings.mode === 'live' && switches && liveReasons.length === 0 ? 'live' : 'shadow',
-    },
+    live: liveGate(board),
     emergency: {
       enabled: stops.isEnabled,
       active: (stop?.emergencyStop ?? null) !== null,
@@ -76,15 +100,7 @@ export function controlsJson(board: StatusBoard): Record<string, unknown> {
       : null,
     signal_faults: board.counters.faults,
     quality_rejections: board.counters.qualityReasons,
-    universe: universe
-      ? {
-          status: universe.status,
-          reason: universe.reason,
-          count: universe.symbols === 'all' ? null : universe.symbols.length,
-          as_of: time(universe.asOfMs),
-          is_blocked: universe.isBlocked,
-        }
-      : null,
+    universe: universeJson(board),
     risk_limits: {
       max_notional_per_trade: amount(settings.maxNotionalPerTrade),
       max_position_pct_equity: amount(settings.maxPositionPctEquity),

@@ -5,6 +5,7 @@
 import type { DecisionCounts, Ledger, OrderCounts, PositionRow } from '../../lib/ledger/contract.ts';
 import type { OrderDeskStatus } from '../../lib/orders/contract.ts';
 import { machineMs } from '../../lib/service/machine.ts';
+import { VERSION } from '../../lib/service/version.ts';
 import { type CycleCounters, newCounters } from '../../lib/trading/counters.ts';
 import type { CycleStatus } from '../../lib/trading/cycle-status.ts';
 import type { TradingSettings } from '../../lib/trading/settings.ts';
@@ -79,6 +80,8 @@ export function statusJson(board: StatusBoard): Record<string, unknown> {
     account_label: settings.accountLabel,
     enabled: settings.isEnabled,
     mode: settings.mode,
+    running: board.leader && board.lastCycleAtMachineMs !== undefined,
+    build: { version: VERSION, active_revision: process.env.K_REVISION ?? null },
     leader: board.leader,
     epoch: board.epoch?.toString() ?? null,
     kill_switch: switches?.killSwitch ?? settings.killSwitch,
@@ -109,6 +112,11 @@ export function statusJson(board: StatusBoard): Record<string, unknown> {
       by_state: ledger?.orders.byState ?? {},
       fills: ledger?.orders.fills ?? 0,
       partially_filled: ledger?.orders.partiallyFilled ?? 0,
+    },
+    tca: {
+      orders: ledger?.orders.costs.orders ?? 0,
+      avg_slippage_bps: ledger?.orders.costs.avgSlippageBps ?? null,
+      avg_abs_slippage_bps: ledger?.orders.costs.avgAbsSlippageBps ?? null,
     },
     orders_open: desk?.openOrders ?? ledger?.orders.open ?? 0,
     unknown_claims: desk?.unknownClaims ?? ledger?.orders.unknownClaims ?? 0,

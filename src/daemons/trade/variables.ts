@@ -4,9 +4,9 @@
  * event log.
  */
 import { Decimal } from 'decimal.js';
-import { defaultTopics } from '../../lib/log/topics.ts';
 import { type ConfigOf, kind, optional } from '../../lib/service/config.ts';
 import { controlVariables } from './control-variables.ts';
+import { feedVariables } from './feed-variables.ts';
 import { amount, fraction, quantity, symbols } from './parsers.ts';
 
 const none = undefined as Decimal | undefined;
@@ -14,6 +14,7 @@ const noText = undefined as string | undefined;
 
 export const tradeVariables = {
   ...controlVariables,
+  ...feedVariables,
   APCA_API_KEY_ID: { parse: kind.optionalText, default: noText, describe: 'API key id of the account', secret: true },
   APCA_API_SECRET_KEY: {
     parse: kind.optionalText,
@@ -168,16 +169,6 @@ export const tradeVariables = {
     parse: optional(kind.integer(1, 1_000_000)),
     default: undefined as number | undefined,
     describe: 'budget of broker requests a machine minute; default 150 plus 50 for cancels, 60000 on a simulator',
-  },
-  TRADING_ORDER_FEED_ENABLED: {
-    parse: kind.boolean,
-    default: true,
-    describe: 'follow order events from the topic besides reconciling',
-  },
-  TRADING_ORDER_FEED_TOPIC: {
-    parse: kind.text,
-    default: defaultTopics.tradeUpdatesV2,
-    describe: 'topic of order events',
   },
   TORGHUT_PARTITIONS: { parse: kind.integer(1, 1_000), default: 3, describe: 'partitions of the ingest and ta topics' },
   TRADING_HTTP_HOST: {

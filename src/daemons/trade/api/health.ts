@@ -7,6 +7,7 @@ import type { OrderLedger } from '../../../lib/ledger/open.ts';
 import { describeError } from '../../../lib/service/errors.ts';
 import { machineMs } from '../../../lib/service/machine.ts';
 import { readinessJson, type StatusBoard } from '../status.ts';
+import { liveGate, universeJson } from '../status-controls.ts';
 import { timeText } from './rows.ts';
 
 const CACHE_MS = 8_000;
@@ -22,6 +23,7 @@ export type Probe = () => Promise<void>;
 
 export interface HealthPorts {
   board: StatusBoard;
+  clock: { nowMs(): number };
   ledger(): OrderLedger | undefined;
   /** Asks the signal store; rejects when it does not answer. */
   pingStore: Probe;
@@ -61,7 +63,7 @@ function cached(probe: () => Promise<Dependency>): () => Promise<Dependency> {
   };
 }
 
-export function healthOf({ board, ledger, pingStore }: HealthPorts) {
+export function healthOf({ board, clock, ledger, pingStore }: HealthPorts) {
   const postgres = () =>
     asked(async () => {
       const open = ledger();
@@ -92,6 +94,7 @@ export function healthOf({ board, ledger, pingStore }: HealthPorts) {
       const isSchema = /schema|migrat/i.test(database.detail);
       if (!database.ok) reasons.push(isSchema ? 'database_schema_mismatch' : 'database_unavailable');
       const broker = alpaca();
+      if (board.leader && !broker.ok && !reasons.includes('broker_auth')) reasons.push('broker_unavailable');
       const isReady = reasons.length === 0;
       return {
         status: isReady ? 'ok' : 'degraded',
@@ -109,6 +112,7 @@ export function healthOf({ board, ledger, pingStore }: HealthPorts) {
           last_run_at: timeText(board.cycle?.lastRunAtMs),
           last_reconcile_at: timeText(board.desk?.lastReconcileAtMs),
         },
+        live_submission_gate: liveGate(board),
         last_error: board.lastError,
       };
     },
@@ -116,10 +120,11 @@ export function healthOf({ board, ledger, pingStore }: HealthPorts) {
     trading: async () => {
       const [database, clickhouse] = await Promise.all([postgres(), storeIfNeeded(store)]);
       const dependencies = { postgres: database, clickhouse, alpaca: alpaca() };
-      const isOk = Object.values(dependencies).every(({ ok }) => ok);
+      const isOk = Object.values(dependencies).every(({ ok }) => ok) && board.cycle?.universe?.isBlocked !== true;
       return {
         status: isOk ? 'ok' : 'degraded',
         dependencies,
+        universe: universeJson(board, clock.nowMs()),
         last_reconcile_at: timeText(board.desk?.lastReconcileAtMs),
       };
     },

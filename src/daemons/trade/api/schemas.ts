@@ -128,11 +128,27 @@ export const readySchema = z.object({
     last_run_at: optionalTime,
     last_reconcile_at: optionalTime,
   }),
+  live_submission_gate: z.object({
+    allowed: z.boolean(),
+    reasons: z.array(z.string()),
+    capital_stage: z.enum(['live', 'shadow']),
+  }),
   last_error: z.string().nullable(),
 });
 export const tradingHealthSchema = z.object({
   status: z.enum(['ok', 'degraded']),
   dependencies: z.object({ postgres: dependency, clickhouse: dependency, alpaca: dependency }),
+  universe: z
+    .object({
+      status: z.string(),
+      reason: z.string(),
+      count: z.number().nullable(),
+      as_of: optionalTime,
+      age_seconds: z.number().nullable().describe('market seconds; null for a static list'),
+      is_blocked: z.boolean(),
+    })
+    .nullable()
+    .describe('null before the first cycle'),
   last_reconcile_at: optionalTime,
 });
 export const databaseCheckSchema = z.object({
@@ -154,6 +170,8 @@ export const statusSchema = z.looseObject({
   account_label: z.string(),
   enabled: z.boolean(),
   mode: z.string(),
+  running: z.boolean(),
+  build: z.object({ version: z.string(), active_revision: z.string().nullable() }),
   leader: z.boolean(),
   epoch: z.string().nullable(),
   kill_switch: z.boolean(),
@@ -163,6 +181,11 @@ export const statusSchema = z.looseObject({
   cycles: z.number(),
   decisions_total: z.number(),
   orders_open: z.number(),
+  tca: z.object({
+    orders: z.number(),
+    avg_slippage_bps: z.number().nullable(),
+    avg_abs_slippage_bps: z.number().nullable(),
+  }),
   unknown_claims: z.number(),
   draining: z.boolean(),
   drained: z.boolean(),

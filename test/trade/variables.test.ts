@@ -1,0 +1,106 @@
+/** The environment of the specification (trading 8), name by name: read, or named here with the reason why it is not. */
+import { describe, expect, it } from 'vitest';
+import { feedEnvironment } from '../../src/daemons/trade/feed-variables.ts';
+import { tradeVariables } from '../../src/daemons/trade/variables.ts';
+import { storeVariables } from '../../src/embedded/variables.ts';
+import { loadConfig } from '../../src/lib/service/config.ts';
+
+/** Those of the reviewer (LLM_*) and of the simulation are other tables. LOG_LEVEL is read by lib/service/logging.ts. */
+const specified = `
+  DB_DSN APCA_API_KEY_ID APCA_API_SECRET_KEY APCA_API_BASE_URL APCA_DATA_API_BASE_URL TRADING_ENABLED TRADING_MODE
+  TRADING_SIMPLE_SUBMIT_ENABLED TRADING_LIVE_SUBMIT_ENABLED TRADING_KILL_SWITCH_ENABLED TRADING_EMERGENCY_STOP_ENABLED
+  TRADING_EMERGENCY_STOP_RECOVERY_CYCLES TRADING_ROLLBACK_SIGNAL_LAG_SECONDS_LIMIT
+  TRADING_ROLLBACK_SIGNAL_STALENESS_ALERT_STREAK_LIMIT TRADING_ROLLBACK_FALLBACK_RATIO_LIMIT
+  TRADING_ROLLBACK_MAX_DRAWDOWN_LIMIT TRADING_ACCOUNT_LABEL TRADING_MULTI_ACCOUNT_ENABLED TRADING_ACCOUNTS_JSON
+  TRADING_SIGNAL_SOURCE TRADING_SIGNAL_TABLE TRADING_SIGNAL_SCHEMA TRADING_SIGNAL_BATCH_SIZE
+  TRADING_SIGNAL_LOOKBACK_MINUTES TRADING_SIGNAL_EMPTY_BATCH_ADVANCE_SECONDS TRADING_SIGNAL_ALLOWED_SOURCES
+  TRADING_SIGNAL_NO_SIGNAL_STREAK_ALERT_THRESHOLD TRADING_SIGNAL_STALE_LAG_ALERT_SECONDS
+  TRADING_SIGNAL_CONTINUITY_RECOVERY_CYCLES TRADING_SIGNAL_BOOTSTRAP_GRACE_SECONDS
+  TRADING_SIGNAL_STALENESS_ALERT_CRITICAL_REASONS TRADING_SIGNAL_MARKET_CLOSED_EXPECTED_REASONS TRADING_PRICE_TABLE
+  TRADING_PRICE_LOOKBACK_MINUTES TRADING_SIGNAL_MAX_EXECUTABLE_SPREAD_BPS TRADING_SIGNAL_MAX_QUOTE_MID_JUMP_BPS
+  TRADING_SIGNAL_JUMP_WITH_WIDE_SPREAD_BPS TRADING_POLL_MS TRADING_RECONCILE_MS TRADING_STRATEGY_CONFIG_PATH
+  TRADING_STRATEGY_CONFIG_MODE TRADING_STRATEGY_RELOAD_SECONDS TRADING_UNIVERSE_SOURCE TRADING_STATIC_SYMBOLS
+  UNIVERSE_SYMBOLS_URL JANGAR_SYMBOLS_URL TRADING_UNIVERSE_CACHE_SECONDS TRADING_UNIVERSE_MAX_STALE_SECONDS
+  TRADING_UNIVERSE_TIMEOUT_SECONDS TRADING_UNIVERSE_SYMBOL_ALLOWLIST TRADING_UNIVERSE_STATIC_FALLBACK_ENABLED
+  TRADING_DEFAULT_QTY TRADING_MAX_NOTIONAL_PER_TRADE TRADING_MIN_NOTIONAL_PER_TRADE TRADING_MAX_POSITION_PCT_EQUITY
+  TRADING_MAX_PARTICIPATION_RATE TRADING_EXECUTION_PREFER_LIMIT TRADING_COOLDOWN_SECONDS TRADING_ALLOW_SHORTS
+  TRADING_FRACTIONAL_EQUITIES_ENABLED TRADING_CRYPTO_ENABLED TRADING_CRYPTO_LIVE_ENABLED TRADING_FEATURE_QUALITY_ENABLED
+  TRADING_FEATURE_MAX_STALENESS_MS TRADING_FEATURE_MAX_DUPLICATE_RATIO TRADING_FEATURE_MAX_REQUIRED_NULL_RATE
+  TRADING_ORDER_FEED_ENABLED TRADING_ORDER_FEED_TOPIC TRADING_ORDER_FEED_GROUP_ID TRADING_ORDER_FEED_POLL_MS
+  TRADING_ORDER_FEED_BATCH_SIZE TRADING_ORDER_FEED_BOOTSTRAP_SERVERS TRADING_ORDER_FEED_SECURITY_PROTOCOL
+  TRADING_ORDER_FEED_SASL_MECHANISM TRADING_ORDER_FEED_SASL_USERNAME TRADING_ORDER_FEED_SASL_PASSWORD TA_CLICKHOUSE_URL
+  TA_CLICKHOUSE_USERNAME TA_CLICKHOUSE_PASSWORD TA_CLICKHOUSE_CONN_TIMEOUT_SECONDS
+  TRADING_READINESS_DEPENDENCY_CACHE_ENABLED TRADING_READINESS_DEPENDENCY_CACHE_TTL_SECONDS
+  TRADING_READINESS_DEPENDENCY_CACHE_STALE_TOLERANCE_SECONDS TRADING_STARTUP_READINESS_GRACE_SECONDS
+  TRADING_SCHEDULER_LEADERSHIP_REQUIRED TRADING_SCHEDULER_LEADERSHIP_LOCK_NAME TRADING_SCHEDULER_LEADERSHIP_CHECK_SECONDS
+  TRADING_SCHEDULER_SUCCESS_MAX_AGE_SECONDS TRADING_SCHEDULER_SHUTDOWN_DRAIN_SECONDS
+  TRADING_PLANNED_DECISION_TIMEOUT_SECONDS TRADING_MAX_PRICE_AGE_SECONDS TRADING_MAX_DECISION_AGE_SECONDS
+  TRADING_MAX_PRICE_DRIFT_BPS TRADING_BUYING_POWER_RESERVE_BPS TRADING_DAILY_LOSS_STOP_PCT_EQUITY
+  TRADING_PERSISTENT_DRAWDOWN_STOP_PCT_EQUITY TRADING_BROKER_MUTATION_HTTP_TIMEOUT_SECONDS TRADING_ACCOUNT_ID
+`
+  .trim()
+  .split(/\s+/);
+
+const cursor = 'the cursor is an offset of the signal log: gapless, so nothing is looked back for or skipped over';
+const leader = 'the leader is always required; lock, lease and renewal belong together and are fixed';
+const quotes = 'trade takes its prices from bars of the signal store, and reads no quotes';
+const needless: Readonly<Record<string, string>> = {
+  TRADING_SIGNAL_SOURCE: cursor,
+  TRADING_SIGNAL_TABLE: cursor,
+  TRADING_SIGNAL_SCHEMA: cursor,
+  TRADING_SIGNAL_LOOKBACK_MINUTES: cursor,
+  TRADING_SIGNAL_EMPTY_BATCH_ADVANCE_SECONDS: cursor,
+  TRADING_PRICE_TABLE: 'the table that torghut itself writes',
+  APCA_DATA_API_BASE_URL: quotes,
+  TRADING_SIGNAL_MAX_EXECUTABLE_SPREAD_BPS: quotes,
+  TRADING_SIGNAL_MAX_QUOTE_MID_JUMP_BPS: quotes,
+  TRADING_SIGNAL_JUMP_WITH_WIDE_SPREAD_BPS: quotes,
+  TRADING_EXECUTION_PREFER_LIMIT: `${quotes}; and a limit that does not fill is never sent again (one POST per claim)`,
+  TRADING_ROLLBACK_FALLBACK_RATIO_LIMIT: 'there is one way to the broker, so nothing falls back to another',
+  TRADING_ROLLBACK_MAX_DRAWDOWN_LIMIT: 'TRADING_PERSISTENT_DRAWDOWN_STOP_PCT_EQUITY is the stop of the drawdown',
+  TRADING_MULTI_ACCOUNT_ENABLED: 'one loop leads one account: another account is another process',
+  TRADING_ACCOUNTS_JSON: 'one loop leads one account: another account is another process',
+  TRADING_ORDER_FEED_GROUP_ID: 'the place in the topic is kept in the ledger, with what was read from it',
+  TRADING_ORDER_FEED_POLL_MS: 'a reading waits for records and is woken by them',
+  TRADING_PLANNED_DECISION_TIMEOUT_SECONDS: 'TRADING_MAX_DECISION_AGE_SECONDS ends a planned decision',
+  TRADING_READINESS_DEPENDENCY_CACHE_ENABLED: 'the figures of the specification are fixed',
+  TRADING_READINESS_DEPENDENCY_CACHE_TTL_SECONDS: 'the figures of the specification are fixed',
+  TRADING_READINESS_DEPENDENCY_CACHE_STALE_TOLERANCE_SECONDS: 'the figures of the specification are fixed',
+  TRADING_STARTUP_READINESS_GRACE_SECONDS: 'ready means that a cycle has been completed; liveness does not wait for it',
+  TRADING_SCHEDULER_LEADERSHIP_REQUIRED: leader,
+  TRADING_SCHEDULER_LEADERSHIP_LOCK_NAME: leader,
+  TRADING_SCHEDULER_LEADERSHIP_CHECK_SECONDS: leader,
+  TRADING_SCHEDULER_SUCCESS_MAX_AGE_SECONDS: 'the figure of the specification is fixed',
+  TRADING_SCHEDULER_SHUTDOWN_DRAIN_SECONDS: 'the drain limit of every daemon is that of lib/service/lifecycle.ts',
+};
+
+const tables = { ...tradeVariables, ...storeVariables };
+
+describe('the environment of the specification', () => {
+  it('is read, name by name, or needless for a reason', () => {
+    const known = new Set(
+      Object.entries(tables).flatMap(([name, variable]) => [name, ...('aliases' in variable ? variable.aliases : [])]),
+    );
+    expect(specified.filter((name) => !known.has(name)).sort()).toEqual(Object.keys(needless).sort());
+  });
+
+  it('a name that does nothing is warned about, so that nobody relies on it', () => {
+    const { warnings } = loadConfig(tradeVariables, { TRADING_EXECUTION_PREFER_LIMIT: 'true' });
+    expect(warnings.join()).toContain('TRADING_EXECUTION_PREFER_LIMIT');
+  });
+
+  it('order events come from the brokers of KAFKA_*, unless they have their own', () => {
+    const env = { KAFKA_BOOTSTRAP: 'kafka:9092', KAFKA_SASL_USER: 'common', KAFKA_SASL_PASSWORD: 'c' };
+    const of = (own: Record<string, string>) =>
+      feedEnvironment(loadConfig(tradeVariables, { ...env, ...own }).values, { ...env });
+    expect(of({})).toEqual(env);
+    expect(of({ TRADING_ORDER_FEED_BOOTSTRAP_SERVERS: 'orders:9093', TRADING_ORDER_FEED_SASL_USER: 'feed' })).toEqual({
+      ...env,
+      KAFKA_BOOTSTRAP: 'orders:9093',
+      KAFKA_SASL_USER: 'feed',
+    });
+    expect(of({ TRADING_ORDER_FEED_SECURITY_PROTOCOL: 'sasl_plaintext' }).KAFKA_SECURITY_PROTOCOL).toBe(
+      'SASL_PLAINTEXT',
+    );
+  });
+});
