@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { shardOf } from '../../src/lib/market/shard.ts';
 import { type KafkaServer, startKafka } from '../support/kafka-server.ts';
 import { counter, expectWhole } from './kafka-verdict.ts';
 import { difference, payloads, type RawMessage, Rig, readRaw } from './rig.ts';
@@ -23,9 +24,9 @@ afterEach(async () => {
   rig = undefined;
 });
 
-const newRig = (options: Partial<ConstructorParameters<typeof Rig>[0]> = {}) => {
-  count += 1;
-  rig = new Rig({
+type RigOptions = Partial<ConstructorParameters<typeof Rig>[0]>;
+const makeRig = (options: RigOptions) =>
+  new Rig({
     data: [smoke],
     startNs,
     symbols: ['AIG', 'BAC', 'IBM', 'SPY'],
@@ -34,8 +35,15 @@ const newRig = (options: Partial<ConstructorParameters<typeof Rig>[0]> = {}) => 
     ...options,
     env: { RECONNECT_MAX_MS: '200', INGEST_REFUSED_RETRY_MS: '40', ...options.env },
   });
+
+const newRig = (options: RigOptions = {}) => {
+  count += 1;
+  rig = makeRig(options);
   return rig;
 };
+
+/** A further ws on the topics, the simulator and the clock of a rig. */
+const besideRig = (of: Rig, env: Record<string, string>) => makeRig({ beside: of, env });
 
 /** Simulator and ws, the market running. */
 async function begin(options: Partial<ConstructorParameters<typeof Rig>[0]> = {}): Promise<Rig> {
@@ -250,6 +258,43 @@ describe.skipIf(!folder)('a market stream that goes wrong (needs TORGHUT_DATA)',
     for (const text of words) {
       for (const hidden of [key, secret])
         if (text.includes(hidden)) throw new Error(`shown: ${text.slice(0, 300).replaceAll(hidden, '***')}`);
+    }
+  });
+
+  test('two shards: together the raw file, once each, and the death of one does not disturb the other', async () => {
+    // The simulator grants one connection to a key.
+    const shard = (index: number) => ({
+      SHARD_COUNT: '2', SHARD_INDEX: String(index), ALPACA_CONNECTION_LIMIT: '2', APCA_API_KEY_ID: `SIM-SHARD-${index}`,
+    }); // biome-ignore format: one list
+    const of = newRig({ env: shard(0) });
+    await of.startSimulator();
+    const other = besideRig(of, shard(1));
+    try {
+      const both = [of, other];
+      for (const one of both) one.startWs();
+      for (const one of both) await one.until('ready', ({ state, gaps }) => state === 'ready' && gaps.open === 0);
+      of.run();
+      await of.untilMarket(startNs + 40n * second);
+      await other.kill('ws');
+      other.startWs();
+      await of.untilMarket(startNs + 125n * second);
+      const raw = readRaw(smoke);
+      const partOf = (index: number) => raw.filter(({ S }) => shardOf(S, 2) === index);
+      const shards = both.map((one, index) => ({ of: one, raw: partOf(index) }));
+      for (const part of shards) expect(part.raw.length).toBeGreaterThan(500);
+      await expectWhole(of, { raw, shards });
+      const written = [...(await of.records('trades')), ...(await of.records('quotes'))];
+      for (const { headers, value } of written) {
+        const { symbol, channel } = JSON.parse(String(value)) as { symbol: string; channel: string };
+        // Each shard tells its progress in every partition.
+        if (channel !== 'progress') expect(headers.shard, symbol).toBe(`${shardOf(symbol, 2)}/2`);
+      }
+      expect(other.wsEnds).toEqual([null]);
+      expect(of.wsEnds).toEqual([]);
+      expect((await of.wsStatus())?.reconnects).toBe(0);
+      expect(of.stderr.ws).not.toContain('a commit failed');
+    } finally {
+      await other.close();
     }
   });
 

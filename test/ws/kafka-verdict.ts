@@ -11,24 +11,18 @@ export interface Expected {
   mayBeLate?: boolean;
   /** Compare the minute bars too (default). */
   hasBars?: boolean;
+  /** Forwarders that share the topics, each with what it forwards; without it the one rig forwards all. */
+  shards?: { of: Rig; raw: RawMessage[] }[];
 }
 
 /** Waits until every message is acknowledged and no gap is open, then compares the topics. */
-export async function expectWhole(of: Rig, { raw, mayBeLate = false, hasBars = true }: Expected): Promise<void> {
-  const trades = raw.filter((message) => message.T === 't');
-  const quotes = raw.filter((message) => message.T === 'q');
-  const status = await of
-    .until(
-      'everything acknowledged',
-      ({ acknowledged, gaps, queued, spooled }) =>
-        (acknowledged.trades ?? 0) >= trades.length &&
-        (acknowledged.quotes ?? 0) >= quotes.length &&
-        gaps.open === 0 &&
-        queued === 0 &&
-        spooled === 0,
-      60_000,
-    )
-    .catch((error: unknown) => error as Error);
+export async function expectWhole(of: Rig, expected: Expected): Promise<void> {
+  const { raw, mayBeLate = false, hasBars = true, shards = [{ of, raw }] } = expected;
+  const ofType = (type: string) => raw.filter((message) => message.T === type);
+  const [trades, quotes] = [ofType('t'), ofType('q')];
+  const statuses = await Promise.all(
+    shards.map((shard) => untilAcknowledged(shard).catch((error: unknown) => error as Error)),
+  );
   const late = await of.records('repair');
   if (!mayBeLate) expect(late.length, of.stderr.ws.slice(-4_000)).toBe(0);
   for (const [channel, want] of [
@@ -38,8 +32,23 @@ export async function expectWhole(of: Rig, { raw, mayBeLate = false, hasBars = t
     const got = payloads([...(await of.records(channel)), ...late], channel);
     expect(difference(got, want), `${channel}\n${of.stderr.ws.slice(-4_000)}`).toEqual({ extra: [], missing: [] });
   }
-  expect(status, of.stderr.ws.slice(-4_000)).not.toBeInstanceOf(Error);
+  for (const status of statuses) expect(status, of.stderr.ws.slice(-4_000)).not.toBeInstanceOf(Error);
   if (hasBars) await expectBars(of, raw);
+}
+
+function untilAcknowledged({ of, raw }: { of: Rig; raw: RawMessage[] }) {
+  const countOf = (type: string) => raw.filter((message) => message.T === type).length;
+  const [trades, quotes] = [countOf('t'), countOf('q')];
+  return of.until(
+    'everything acknowledged',
+    ({ acknowledged, gaps, queued, spooled }) =>
+      (acknowledged.trades ?? 0) >= trades &&
+      (acknowledged.quotes ?? 0) >= quotes &&
+      gaps.open === 0 &&
+      queued === 0 &&
+      spooled === 0,
+    60_000,
+  );
 }
 
 interface BarRecord extends RawMessage {

@@ -41,6 +41,8 @@ export interface RigOptions {
   kafka?: { bootstrap: string; name: string };
   /** Home of the run; a fresh one without it. */
   home?: string;
+  /** Another rig whose simulator and clock this one shares; it only runs a ws of its own. */
+  beside?: Rig;
 }
 
 const topicVariables: Record<string, keyof typeof defaultTopics> = {
@@ -70,7 +72,7 @@ export class Rig {
   readonly home: string;
   readonly clock: ClockOwner;
   readonly #options: RigOptions;
-  readonly #renewing: NodeJS.Timeout;
+  readonly #renewing: NodeJS.Timeout | undefined;
   #children = new Map<'simulator' | 'ws', ChildProcess>();
   /** Exit codes of ws in this rig's life, signals as null. */
   readonly wsEnds: (number | null)[] = [];
@@ -82,8 +84,10 @@ export class Rig {
     this.#options = options;
     this.home = options.home ?? mkdtempSync(join(tmpdir(), 'torghut-ws-'));
     mkdirSync(this.home, { recursive: true });
-    this.clock = ownClockFile(join(this.home, 'clock'), options.startNs, 0);
-    this.#renewing = setInterval(() => this.clock.renew(), 50);
+    const { beside } = options;
+    this.clock = beside?.clock ?? ownClockFile(join(this.home, 'clock'), options.startNs, 0);
+    this.#renewing = beside ? undefined : setInterval(() => this.clock.renew(), 50);
+    this.simulatorPort = beside?.simulatorPort ?? 0;
   }
 
   get url(): string {
@@ -94,7 +98,7 @@ export class Rig {
     const socket = `ws://127.0.0.1:${this.simulatorPort}`;
     return {
       ...process.env,
-      TORGHUT_CLOCK: join(this.home, 'clock'),
+      TORGHUT_CLOCK: join((this.#options.beside ?? this).home, 'clock'),
       TORGHUT_RUN_HOME: this.home,
       TORGHUT_RUN_ID: 'test',
       APCA_API_KEY_ID: 'SIM-TEST',
@@ -279,7 +283,7 @@ export class Rig {
   async close(): Promise<void> {
     for (const name of this.#children.keys()) await this.kill(name);
     clearInterval(this.#renewing);
-    this.clock.close();
+    if (this.#options.beside === undefined) this.clock.close();
     rmSync(this.home, { recursive: true, force: true });
   }
 }
