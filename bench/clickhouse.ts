@@ -256,7 +256,7 @@ async function latency(): Promise<void> {
     await writer.write(
       symbols.flatMap((name, s) => [
         rowOfRecord(logRecord(bar(name, end), partitionOf(s), next), 'bar'),
-        rowOfRecord(logRecord(signal(name, end), partitionOf(s), next + BigInt(s >> 2)), 'signal'),
+        rowOfRecord(logRecord(signal(name, end), partitionOf(s), next + BigInt(Math.floor(s / 3))), 'signal'),
       ]),
       end * 1000,
     );

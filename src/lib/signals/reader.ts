@@ -57,6 +57,8 @@ const endSchema = z.object({
   last_offset: z.coerce.bigint(),
   event_ms: z.coerce.number(),
 });
+/** Offsets over which the rounded condition of the tail stays the same: long enough to pay, short enough to leave days out. */
+const roundedTo = 8_192n;
 const featureSchema = z.union([z.number(), z.string(), z.boolean(), z.null()]);
 
 /** Columns stored with a decision as its features: everything but identity and place. */
@@ -103,6 +105,9 @@ export function createSignalReader(options: SignalReaderOptions): SignalReader {
   /**
    * The rows behind all positions as one ordered range scan of the index, for a loop that is near the end: a third of the engine's
    * CPU of the union below (measured: 17 against 61 ms for 12 rows), which a loop repeats many times a second on a fast clock.
+   * The index alone leaves granules of every day to be read, those where one partition ends and the next one begins. The same
+   * condition on rounded offsets stays the same over many polls, so the engine's query condition cache knows of nearly all of
+   * these granules that nothing in them fits (measured over 35 days: 18,000 rows read instead of 575,000); no answer changes.
    * @returns undefined when there is more than fits, so that the last positions may have got nothing
    */
   const readTail = async (positions: readonly SignalPosition[], limit: number): Promise<SignalRow[] | undefined> => {
@@ -111,11 +116,14 @@ export function createSignalReader(options: SignalReaderOptions): SignalReader {
       parameters[`window${i}`] = position.windowSize;
       parameters[`partition${i}`] = position.partition;
       parameters[`offset${i}`] = position.from.toString();
+      parameters[`rounded${i}`] = (position.from - (position.from % roundedTo)).toString();
       return `(log.window_size = {window${i}:String} AND log.src_partition = {partition${i}:UInt32} AND log.src_offset >= {offset${i}:Int64})`;
     });
+    const where = ranges.join(' OR ');
     const found = await query(
       logRowSchema,
-      `SELECT ${selectList} FROM ${database}.${signalLog.name} AS log WHERE log.run_id = {run:String} AND (${ranges.join(' OR ')})
+      `SELECT ${selectList} FROM ${database}.${signalLog.name} AS log
+PREWHERE log.run_id = {run:String} AND (${where.replaceAll('{offset', '{rounded')}) WHERE ${where}
 ORDER BY log.window_size, log.src_partition, log.src_offset
 LIMIT 1 BY log.window_size, log.src_partition, log.src_offset LIMIT {limit:UInt32}`,
       parameters,
