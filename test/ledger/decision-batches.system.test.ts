@@ -1,8 +1,10 @@
 /** Many decisions in few statements: the same rows, events and refusals as one by one. */
+import { Decimal } from 'decimal.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Leadership } from '../../src/lib/ledger/contract.ts';
 import { toJsonb } from '../../src/lib/ledger/jsonb.ts';
 import { type OrderLedger, openLedger } from '../../src/lib/ledger/open.ts';
+import { fitsNumeric } from '../../src/lib/ledger/values.ts';
 import { addStrategy, decisionOf, sessionMs, testClock } from './support/fixtures.ts';
 import { query, startTestPostgres, type TestPostgres } from './support/postgres.ts';
 
@@ -35,6 +37,23 @@ const newRow = (eventTsMs: number) => ({
 const refusal = { reasons: ['shorts_not_allowed', 'cooldown_active'], atMs: sessionMs + 5, detail };
 
 describe('a batch of decisions', () => {
+  it('holds exactly the numbers that fitsNumeric says: one beyond breaks the whole transaction', async () => {
+    let at = sessionMs - 60_000;
+    for (const text of ['999999999999.99999999', '0.000000001', '999999999999.999999995', '1000000000000', '1e308']) {
+      const quantity = new Decimal(text);
+      at -= 1_000;
+      const row = newRow(at);
+      const written = ledger.write(leadership, (tx) =>
+        tx.decisions.insertMany([{ ...row, decision: { ...row.decision, quantity } }]),
+      );
+      const isWritten = await written.then(
+        () => true,
+        () => false,
+      );
+      expect(isWritten, text).toBe(fitsNumeric(quantity));
+    }
+  });
+
   it('is inserted planned, rejected and blocked, with its events, and a known hash is left out', async () => {
     const known = newRow(sessionMs - 1_000);
     await ledger.write(leadership, (tx) => tx.decisions.insert(known));

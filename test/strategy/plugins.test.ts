@@ -106,6 +106,8 @@ describe('strategy plug-ins', () => {
     ['invents an action', () => ({ ...good, intents: [{ ...intent, action: 'hold' }] })],
     ['wants a negative quantity', () => ({ ...good, intents: [{ ...intent, quantity: new Decimal(-1) }] })],
     ['wants a quantity that is a number', () => ({ ...good, intents: [{ ...intent, quantity: 1 }] })],
+    ['gives a rationale with NUL', () => ({ ...good, intents: [{ ...intent, rationale: 'a\u0000b' }] })],
+    ['gives half a character as rationale', () => ({ ...good, intents: [{ ...intent, rationale: 'a\ud800' }] })],
     ['wants a limit order without a price', () => ({ ...good, intents: [{ ...intent, orderType: 'limit' }] })],
     ['floods', () => ({ ...good, intents: Array.from({ length: 17 }, () => intent) })],
     ['writes on its signal', (_state: unknown, given: { symbol: string }) => { given.symbol = 'X'; return good; }],

@@ -26,6 +26,27 @@ describe('the trading cycle', () => {
     expect(world.rows.events.map((event) => event.stage)).toEqual(['risk_1', 'risk_2']);
   });
 
+  it.each([
+    ['a quantity beyond every column', '{quantities: {IBM: 1000000000000000}, quantity: 1}', []],
+    ['what JSON cannot hold', '{quantity: 1}', ['rejected decision_handler_error_json_not_storable']],
+  ])(
+    '%s costs its own decision alone: the others of the batch go on, and so does the cursor',
+    async (what, params, of) => {
+      const world = new FakeWorld();
+      world.catalogText = `- {name: s, enabled: true, base_timeframe: 1Sec, params: ${params}}`;
+      const mad = what.startsWith('what JSON') ? { features: { mad: Number.NaN } } : {};
+      world.signal('IBM', openMs - 2_000, 'buy', mad);
+      const row = world.signal('AIG', openMs - 1_000, 'buy');
+      const { run, ports } = await world.start();
+      await run();
+      await run();
+      expect(world.submitted.map((order) => order.terms.symbol)).toEqual(['AIG']);
+      expect(statuses(world).filter((status) => status.startsWith('rejected'))).toEqual(of);
+      expect(ports.counters.strategyErrors).toEqual(of.length === 0 ? { s: 1 } : {});
+      expect(world.rows.cursor.get('PT1S:0')).toBe(row.offset + 1n);
+    },
+  );
+
   it('reads every row once, also when a batch is smaller than what is there', async () => {
     const world = new FakeWorld();
     for (let i = 0; i < 25; i++) {

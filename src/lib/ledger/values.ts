@@ -19,6 +19,14 @@ export function numericOf(value: Decimal): string {
   return value.toDecimalPlaces(8, Decimal.ROUND_HALF_EVEN).toFixed();
 }
 
+/** numeric(20,8) has twelve digits before the point. */
+const LIMIT = new Decimal('1e12');
+
+/** Does a column of the ledger hold this number? What none holds must be refused before its transaction, which it would break. */
+export function fitsNumeric(value: Decimal): boolean {
+  return value.isFinite() && value.toDecimalPlaces(8, Decimal.ROUND_HALF_EVEN).abs().lt(LIMIT);
+}
+
 export function optionalNumeric(value: Decimal | undefined): string | null {
   return value === undefined ? null : numericOf(value);
 }

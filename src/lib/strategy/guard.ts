@@ -43,7 +43,12 @@ const positive = z.custom<Decimal>(
 const intentSchema = z
   .strictObject({
     action: z.enum(['buy', 'sell']),
-    rationale: z.string().min(1).max(256),
+    // Postgres has no character 0, and half a surrogate pair is no text: neither may reach the transaction of a batch.
+    rationale: z
+      .string()
+      .min(1)
+      .max(256)
+      .refine((text) => !text.includes('\u0000') && text.isWellFormed(), { error: 'must be text without NUL' }),
     quantity: positive.optional(),
     orderType: z.enum(['market', 'limit', 'stop', 'stop_limit']),
     timeInForce: z.enum(['day', 'gtc', 'ioc', 'fok']),

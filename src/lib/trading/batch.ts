@@ -4,11 +4,12 @@
  * Guarantee: all of it or nothing; after it every row of the batch is decided, before it every row is unread.
  */
 import type { CursorKey, DecisionRow, ScreenedDecision } from '../ledger/contract.ts';
-import { toJsonb } from '../ledger/jsonb.ts';
+import { type Jsonb, toJsonb } from '../ledger/jsonb.ts';
 import { screenDecision } from '../risk/evaluate.ts';
 import { isBlocked } from '../risk/gates.ts';
 import type { PriceView, RiskSnapshot, TradingSwitches } from '../risk/snapshot.ts';
 import { crashPoint } from '../service/crash-point.ts';
+import { describeError, TorghutError } from '../service/errors.ts';
 import { type Book, holdingsOf, positionOf } from './book.ts';
 import type { MadeDecision } from './decide.ts';
 import type { Plan } from './plan.ts';
@@ -138,7 +139,22 @@ function screen(
     lastEntryAtMs: facts?.entryTimes.get(`${decision.strategyId} ${decision.symbol}`),
   };
   const { reasons, record } = screenDecision(decision, snapshot, limitsFor(settings, item.wish.entry, universe));
-  const row = { decision, decidedAtMs: nowMs, detail: toJsonb({ ...item.detail, risk_1: record }) };
+  let detail: Jsonb;
+  try {
+    detail = toJsonb({ ...item.detail, risk_1: record });
+  } catch (error) {
+    // It would break the transaction of all the others, now and at every further try.
+    if (!(error instanceof TorghutError) || error.code !== 'json_not_storable') throw error;
+    const why = toJsonb({ stage: 1, error: describeError(error) });
+    const refusal = { reasons: [`decision_handler_error_${error.code}`], atMs: nowMs, detail: why };
+    return {
+      decision,
+      decidedAtMs: nowMs,
+      detail: why,
+      refusal: { ...refusal, status: 'rejected', origin: 'handler' },
+    };
+  }
+  const row = { decision, decidedAtMs: nowMs, detail };
   if (reasons.length === 0) return row;
   const refusal = { reasons, atMs: nowMs, detail: toJsonb({ stage: 1, reasons }) };
   if (isBlocked(reasons)) return { ...row, refusal: { ...refusal, status: 'blocked' } };

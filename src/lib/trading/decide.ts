@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Decimal } from 'decimal.js';
+import { fitsNumeric } from '../ledger/values.ts';
 import type { Decision } from '../risk/order.ts';
 import { reduces } from '../risk/projection.ts';
 import { quantityStep, type Sizing, sizeOrder } from '../risk/sizing.ts';
@@ -88,6 +89,7 @@ export function makeDecision(row: SignalRow, wish: StrategyWish, context: Decisi
       intent,
     }),
   };
+  demandStorable(decision);
   const detail = {
     features: row.features,
     macd: row.macd,
@@ -100,6 +102,14 @@ export function makeDecision(row: SignalRow, wish: StrategyWish, context: Decisi
     position: position ?? null,
   };
   return { decision, wish, row, sizing, detail };
+}
+
+/** @throws RangeError when a number of the decision is beyond the ledger's columns: a mad quantity, a mad price */
+function demandStorable({ quantity, limitPrice, stopPrice, price }: Decision): void {
+  for (const [name, value] of Object.entries({ quantity, limitPrice, stopPrice, price })) {
+    if (value !== undefined && !fitsNumeric(value))
+      throw new RangeError(`${name} ${value.toString()} is beyond the ledger`);
+  }
 }
 
 /** A close without a named quantity closes everything; everything else is sized by the budgets. */
