@@ -41,7 +41,7 @@ describe('strategy catalog', () => {
       '10:5 missing name (or strategy_id)',
       "11:11 duplicate name 'first', first used on line 2",
       "12:20 unknown strategy type 'tea_leaves'; known: macd_rsi, legacy_macd_rsi, static, intraday_tsmom_v1, intraday_tsmom, tsmom_intraday",
-      '13:29 must be a decimal of US dollars, 0 or more',
+      '13:29 must be a decimal of US dollars, from 0 to under 1000000000000',
       "14:1 unknown key 'extra'",
     ]);
   });
@@ -56,6 +56,9 @@ describe('strategy catalog', () => {
     ['two names of one setting', '- name: a\n  symbols: A\n  universe_symbols: B', 2],
     ['a quantity of zero', '- name: a\n  params: {quantities: {IBM: 0}}', 2],
     ['a control character in a name', '- name: "a\\u001fb"', 1],
+    ['a control character in an id', '- strategy_id: "a\\0b"', 1],
+    ['NUL in a description', '- name: a\n  description: "a\\0b"', 2],
+    ['more dollars than a column holds', '- name: a\n  max_notional_per_trade: 1000000000000', 2],
   ])('refuses %s', (_what, source, line) => {
     const mistakes = mistakesOf(source);
     expect(mistakes.length).toBeGreaterThan(0);

@@ -47,6 +47,25 @@ describe('the trading cycle', () => {
     },
   );
 
+  it('a catalog that the ledger cannot hold changes nothing: the one in force goes on trading', async () => {
+    const world = new FakeWorld();
+    const { run, ports } = await world.start();
+    await run();
+    world.catalogText = '- {name: s, enabled: true, base_timeframe: 1Sec, params: {quantity: 9}}';
+    world.nowMs += 10_000;
+    world.failNextWrite = Object.assign(new Error('numeric field overflow'), { code: '22003' });
+    await run();
+    expect(ports.catalog.failure).toContain('numeric field overflow');
+    world.signal('IBM', world.nowMs - 1_000, 'buy');
+    await run();
+    expect(world.submitted.map(({ terms }) => terms.quantity.toNumber())).toEqual([1]);
+    // Good again as soon as it can be held.
+    world.nowMs += 10_000;
+    world.signal('AIG', world.nowMs - 1_000, 'buy');
+    await run();
+    expect([ports.catalog.failure, world.submitted.at(-1)?.terms.quantity.toNumber()]).toEqual([null, 9]);
+  });
+
   it('reads every row once, also when a batch is smaller than what is there', async () => {
     const world = new FakeWorld();
     for (let i = 0; i < 25; i++) {

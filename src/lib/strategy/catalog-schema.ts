@@ -13,6 +13,10 @@ const decimalText = (describe: string, accept: (value: Decimal) => boolean) =>
     .transform((value) => new Decimal(String(value)));
 
 const text = (describe: string) => z.string({ error: describe });
+/** Text that a row of the ledger takes. */
+const plainText = () => text('must be text').regex(/^[^\p{Cc}]*$/u, { error: 'must not contain control characters' });
+/** US dollars that a column of the ledger takes: numeric(20,8). */
+const LARGEST_AMOUNT = new Decimal('1e12');
 
 /** A symbol of Alpaca: letters and digits, `.` for classes, `/` for crypto pairs. */
 const symbol = text('must be a symbol such as AAPL').regex(/^[A-Za-z][A-Za-z0-9./]{0,15}$/, {
@@ -42,25 +46,25 @@ export const defaultStrategyType = 'macd_rsi';
 export const entrySchemaOf = (registry: StrategyRegistry) =>
   z
     .strictObject({
-      name: text('must be text')
-        .min(1)
-        .max(255)
-        .regex(/^[^\p{Cc}]*$/u, { error: 'must not contain control characters' })
-        .optional(),
-      strategy_id: text('must be text').min(1).max(255).optional(),
+      name: plainText().min(1).max(255).optional(),
+      strategy_id: plainText().min(1).max(255).optional(),
       strategy_type: typeName(registry).default(defaultStrategyType),
-      version: z.union([z.string(), z.number()], { error: 'must be text' }).transform(String).optional(),
-      description: text('must be text').default(''),
+      version: z.union([plainText(), z.number()], { error: 'must be text' }).transform(String).optional(),
+      description: text('must be text')
+        .refine((given) => !given.includes('\u0000'), { error: 'must not contain the character NUL' })
+        .default(''),
       enabled: z.boolean({ error: 'must be true or false' }).default(false),
       params: z.record(z.string(), z.unknown(), { error: 'must be a map of parameters' }).default({}),
       priority: z.number({ error: 'must be a whole number' }).int().default(100),
       base_timeframe: z
         .enum(['1Sec', '1Min'], { error: 'must be 1Sec or 1Min, the timeframes that signals have' })
         .default('1Min'),
-      universe_type: text('must be text').max(64).default('static'),
+      universe_type: plainText().max(64).default('static'),
       universe_symbols: symbols.optional(),
       symbols: symbols.optional(),
-      max_notional_per_trade: decimalText('must be a decimal of US dollars, 0 or more', () => true).optional(),
+      max_notional_per_trade: decimalText('must be a decimal of US dollars, from 0 to under 1000000000000', (value) =>
+        value.lt(LARGEST_AMOUNT),
+      ).optional(),
       max_position_pct_equity: decimalText('must be a fraction from 0 to 1 (0.05 = 5 %)', (value) =>
         value.lte(1),
       ).optional(),

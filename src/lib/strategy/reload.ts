@@ -19,7 +19,7 @@ export interface CatalogState {
 }
 
 export interface CatalogFailure {
-  kind: 'io' | 'parse' | 'empty';
+  kind: 'io' | 'parse' | 'empty' | 'unstorable';
   message: string;
   mistakes: readonly CatalogMistake[];
 }
@@ -42,6 +42,16 @@ export function blocksEntries(state: CatalogState): boolean {
   return state.failuresInRow >= BLOCK_AFTER;
 }
 
+/** A reading that cannot be taken over: the catalog in force stays. */
+export function refuseReading(
+  state: CatalogState,
+  kind: CatalogFailure['kind'],
+  message: string,
+  mistakes: readonly CatalogMistake[] = [],
+): CatalogState {
+  return { ...state, failuresInRow: state.failuresInRow + 1, failure: { kind, message, mistakes } };
+}
+
 /** The next state after one reading, and whether the catalog in force changed. */
 export function applyReading(
   state: CatalogState,
@@ -50,7 +60,7 @@ export function applyReading(
   registry: StrategyRegistry = builtInStrategies,
 ): { state: CatalogState; changed: boolean } {
   const fail = (kind: CatalogFailure['kind'], message: string, mistakes: readonly CatalogMistake[] = []) => ({
-    state: { ...state, failuresInRow: state.failuresInRow + 1, failure: { kind, message, mistakes } },
+    state: refuseReading(state, kind, message, mistakes),
     changed: false,
   });
   if ('ioError' in reading) return fail('io', reading.ioError);

@@ -4,11 +4,13 @@
  */
 import type { Leadership, Ledger, StrategyEntry } from '../ledger/contract.ts';
 import { toJsonb } from '../ledger/jsonb.ts';
+import { isUnstorable } from '../orders/unstorable.ts';
+import { describeError } from '../service/errors.ts';
 import type { Logger } from '../service/logging.ts';
 import type { CatalogEntry } from '../strategy/catalog.ts';
 import { strategySummary } from '../strategy/compare.ts';
 import { builtInStrategies, type StrategyRegistry } from '../strategy/registry.ts';
-import { applyReading, blocksEntries, type CatalogState, noCatalog } from '../strategy/reload.ts';
+import { applyReading, blocksEntries, type CatalogState, noCatalog, refuseReading } from '../strategy/reload.ts';
 import type { CatalogSource } from './ports.ts';
 import type { TradingSettings } from './settings.ts';
 
@@ -62,17 +64,21 @@ export function catalogKeeper(
   let lastLookMs: number | undefined;
   let version: number | null = null;
 
+  /** Once for each failure: a look comes every few seconds. */
+  const tellFailure = ({ failure }: CatalogState) => {
+    if (!failure || failure.message === state.failure?.message) return;
+    log.error({ kind: failure.kind, why: failure.message }, 'Strategy catalog load failed');
+  };
+
   const refresh = async (nowMs: number, ledger: Ledger, leadership: Leadership) => {
     if (source === undefined) return;
     if (lastLookMs !== undefined && nowMs - lastLookMs < settings.catalogReloadSeconds * 1_000) return;
     const reading = await source.read();
     const next = applyReading(state, reading, settings.catalogMode, registry);
-    if (next.state.failure && next.state.failure.message !== state.failure?.message) {
-      log.error({ kind: next.state.failure.kind, why: next.state.failure.message }, 'Strategy catalog load failed');
-    }
+    tellFailure(next.state);
     if (next.changed && 'text' in reading) {
       // The ledger first: a catalog counts as in force only when its rows are there.
-      const applied = await ledger.write(leadership, (tx) =>
+      const applying = ledger.write(leadership, (tx) =>
         tx.strategies.applyCatalog({
           entries: next.state.catalog.entries.map(toStrategyEntry),
           digest: next.state.digest ?? '',
@@ -81,6 +87,18 @@ export function catalogKeeper(
           source: { text: reading.text, strategies: toJsonb(next.state.catalog.entries.map(strategySummary)) },
         }),
       );
+      const applied = await applying.catch((error: unknown) => {
+        if (!isUnstorable(error)) throw error;
+        return describeError(error);
+      });
+      if (typeof applied === 'string') {
+        // An edit must not end the loop: what is in force goes on, exits and cancels too.
+        const refused = refuseReading(state, 'unstorable', `the ledger cannot hold it: ${applied}`);
+        tellFailure(refused);
+        state = refused;
+        lastLookMs = nowMs;
+        return;
+      }
       strategyIds = new Map(applied.rows.map((row) => [row.name, row.id]));
       version = applied.version ?? null;
       const { inserted, updated, disabled } = applied;
