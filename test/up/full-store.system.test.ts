@@ -78,7 +78,8 @@ describe.skipIf(!process.env.TORGHUT_DATA)('a full disk under the store (needs T
     const disk = homePaths.clickhouse(home);
     smallDisk(disk, 170);
     const env = { TORGHUT_HOME: root };
-    const range = ['--from', '09:30', '--to', '09:36'];
+    // Long enough that ta still has something to do in the last episode, also on a busy machine.
+    const range = ['--from', '09:30', '--to', '09:38'];
     const up = startTorghut(
       [
         'up',
@@ -126,18 +127,18 @@ describe.skipIf(!process.env.TORGHUT_DATA)('a full disk under the store (needs T
         name,
       ).toEqual([order]);
       const free = freeOf(disk);
-      const done = await command('--target-free', '60%', '--confirm', plan.id);
+      const freed = watchFreed(home);
+      const done = await command('--target-free', '60%', '--confirm', plan.id).finally(() => freed.stop());
       expect(done, name).toMatchObject({ code: 12, error: undefined });
       expect(JSON.parse(done.stdout), name).toMatchObject({
         is_verified: true,
         canary: { local: 'ok' },
         journal_unwritten: 0,
       });
-      return { plan, free, rows };
+      return { plan, freed: freed.most() - free, rows };
     };
-    /** Within 5 % of what the plan said; what the sink has written since counts against it. */
-    const expectFreed = ({ plan, free }: { plan: { freed_bytes: number }; free: number }, name: string) => {
-      const freed = freeOf(disk) - free;
+    /** Within 5 % of what the plan said. */
+    const expectFreed = ({ plan, freed }: { plan: { freed_bytes: number }; freed: number }, name: string) => {
       expect(
         Math.abs(freed - plan.freed_bytes) / plan.freed_bytes,
         `${name}: ${freed} of ${plan.freed_bytes}`,
@@ -192,12 +193,37 @@ describe.skipIf(!process.env.TORGHUT_DATA)('a full disk under the store (needs T
 
     const finished = await up.done;
     expect(finished.code, finished.stderr + finished.stdout).toBe(0);
-    const oracle = await readOracle([dataFile('trades.ndjson.gz')], '2013-10-08T13:30:00Z', '2013-10-08T13:36:00Z');
+    const oracle = await readOracle([dataFile('trades.ndjson.gz')], '2013-10-08T13:30:00Z', '2013-10-08T13:38:00Z');
     expectBars(await storedBars(home), oracle);
     const verified = await torghut(['ta', 'verify', '--home', home, '-o', 'json'], env);
     expect(verified.code, verified.stdout + verified.stderr).toBe(0);
   }, 420_000);
 });
+
+/**
+ * The most that was free while the plan ran: as soon as there is room the sink writes what it held back, which is no part of the
+ * plan and may be many MiB on a busy machine. The reserve counts as there all the time: it is given up for a moment and made again.
+ */
+function watchFreed(home: string): { most(): number; stop(): void } {
+  let most = 0;
+  const look = () => {
+    const kept = [reservePath(home), `${reservePath(home)}.new`].map(
+      (path) => statSync(path, { throwIfNoEntry: false })?.size ?? 0,
+    );
+    most = Math.max(
+      most,
+      freeOf(homePaths.clickhouse(home)) - reserveBytes + Math.min(reserveBytes, Math.max(...kept)),
+    );
+  };
+  const timer = setInterval(look, 5);
+  return {
+    most: () => most,
+    stop: () => {
+      look();
+      clearInterval(timer);
+    },
+  };
+}
 
 /** Fills the filesystem until so much is left. */
 function fill(path: string, leave = 0): void {
