@@ -23,12 +23,12 @@ async function serve(
   return { url: `http://127.0.0.1:${await listen(server, 0)}`, calls: () => calls };
 }
 
-const reads = (url: string) =>
+const reads = (url: string, budget = createRequestBudget(1_000, 1)) =>
   openTradingReads({
     baseUrl: url,
     keyId: 'SIM',
     secretKey: 'secret-1234',
-    budget: createRequestBudget(1_000, 1),
+    budget,
     retryBaseMs: 5,
     readTimeoutMs: 300,
   });
@@ -77,6 +77,22 @@ describe('a read', () => {
     });
     expect((await reads(url).clock()).isOpen).toBe(true);
     expect(calls()).toBe(3);
+  });
+
+  it("hears the broker's own count of what is left, by the clock of the broker", async () => {
+    const serverMs = Date.UTC(2013, 9, 8, 14, 0, 0);
+    const { url } = await serve((_request, response, call) => {
+      response.writeHead(200, {
+        date: new Date(serverMs).toUTCString(),
+        'x-ratelimit-remaining': call === 1 ? '42' : 'many',
+        'x-ratelimit-reset': String(serverMs / 1_000 + 60),
+      });
+      response.end(clock);
+    });
+    const budget = createRequestBudget(1_000, 1);
+    await reads(url, budget).clock();
+    await reads(url, budget).clock();
+    expect(budget.remaining()).toBe(42);
   });
 
   it('fails with a code after the third try', async () => {

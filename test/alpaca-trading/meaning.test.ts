@@ -245,4 +245,17 @@ describe('the request budget', () => {
     expect(budget.left()).toBe(3);
     expect(await budget.take('normal')).toBe(true);
   });
+
+  it('tells the least of its own count and the word of the broker, until the limit of the broker begins anew', () => {
+    let now = 0;
+    const budget = createRequestBudget(150, 50, () => now);
+    expect(budget.remaining()).toBe(150);
+    budget.heard(17, 30_000);
+    expect(budget.remaining()).toBe(17);
+    budget.heard(190, 30_000);
+    expect(budget.remaining()).toBe(150);
+    budget.heard(0, 30_000);
+    now = 30_000;
+    expect(budget.remaining()).toBe(150);
+  });
 });
