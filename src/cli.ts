@@ -6,11 +6,12 @@ import { configureEntry } from './commands/configure.ts';
 import { type CommandEntry, findCommand, nouns } from './commands/table.ts';
 import { exitCode, TorghutError } from './lib/service/errors.ts';
 import { nearestName } from './lib/service/nearest.ts';
+import { VERSION } from './lib/service/version.ts';
 
 function program(): Command {
   return new Command('torghut')
     .description('Market data to micro-bars, signals, decisions and paper orders, and the runbooks of its operators.')
-    .version('0.1.0')
+    .version(VERSION)
     .enablePositionalOptions()
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(text) })
