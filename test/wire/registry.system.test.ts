@@ -1,7 +1,7 @@
 /** Avro on the ta topics with a real schema registry: what is registered, what is refused, and both forms through the sink's reader. */
 import { once } from 'node:events';
 import { rmSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { NewRecord } from '../../src/lib/log/port.ts';
 import { defaultTopics } from '../../src/lib/log/topics.ts';
@@ -166,7 +166,7 @@ interface Front {
 
 async function openFront(): Promise<Front> {
   const front: Front = { url: '', mode: 'there', close: async () => undefined };
-  const server = createServer(async (request, response) => {
+  const answerBy = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     if (front.mode === 'silent') return;
     if (front.mode === 'away') {
       request.socket.destroy();
@@ -183,6 +183,9 @@ async function openFront(): Promise<Front> {
     const text = await answer.text();
     response.writeHead(answer.status, { 'content-type': 'application/json' });
     response.end(front.mode === 'other' ? text.replace(/"id":(\d+)/, (_, id) => `"id":${Number(id) + 1_000}`) : text);
+  };
+  const server = createServer((request, response) => {
+    answerBy(request, response).catch(() => request.socket.destroy());
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -101,11 +101,9 @@ export class Pace {
   /** Waits while the live run is behind. */
   async hold(signal: AbortSignal | undefined): Promise<void> {
     await this.#look();
-    const startedAt = machineMs();
     while (this.#holdingSince !== undefined && !signal?.aborted) {
       await sleep(50, signal);
       await this.#look();
-      if (this.#holdingSince === undefined || signal?.aborted) this.heldMs += machineMs() - startedAt;
     }
   }
 
@@ -130,6 +128,9 @@ export class Pace {
       return;
     }
     if (now - this.#holdingSince > PATIENCE_MS) this.#isHopeless = true;
-    if (this.#lagMs < resumeBelowMs || this.#isHopeless) this.#holdingSince = undefined;
+    if (this.#lagMs >= resumeBelowMs && !this.#isHopeless) return;
+    // Counted here, once: every partition of the replay waits for the same live run.
+    this.heldMs += now - this.#holdingSince;
+    this.#holdingSince = undefined;
   }
 }
