@@ -4,15 +4,9 @@
  */
 import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
-import kafkajs from 'kafkajs';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { readToEnd } from '../../src/daemons/ws/tail.ts';
-import { openEventLog } from '../../src/lib/log/open.ts';
 import { shardOf } from '../../src/lib/market/shard.ts';
-import { systemClock } from '../../src/lib/service/clock.ts';
 import { type KafkaServer, startKafka } from '../support/kafka-server.ts';
 import { counter, expectWhole } from './kafka-verdict.ts';
 import { difference, payloads, type RawMessage, Rig, readRaw } from './rig.ts';
@@ -265,29 +259,6 @@ describe.skipIf(!folder)('a market stream that goes wrong (needs TORGHUT_DATA)',
       for (const hidden of [key, secret])
         if (text.includes(hidden)) throw new Error(`shown: ${text.slice(0, 300).replaceAll(hidden, '***')}`);
     }
-  });
-
-  test('what stands behind the open transaction of another forwarder is waited for, not taken for absent', async () => {
-    const log = await openEventLog({ home: tmpdir(), env: { KAFKA_BOOTSTRAP: kafka.bootstrap }, clock: systemClock() });
-    const at = { topic: 'open-transaction', partition: 0 };
-    await log.ensureTopics([{ name: at.topic, partitions: 1, cleanup: 'delete', retentionMs: -1, owner: 'mine' }]);
-    const client = new kafkajs.Kafka({ brokers: [kafka.bootstrap], logLevel: kafkajs.logLevel.NOTHING });
-    const dead = client.producer({ transactionalId: 'dead', idempotent: true, maxInFlightRequests: 1 });
-    await dead.connect();
-    const open = await dead.transaction();
-    await open.send({ topic: at.topic, messages: [{ value: 'theirs', partition: 0 }] });
-    const writer = await log.openWriter({ owner: 'mine' });
-    await writer.commit({ records: [{ ...at, key: null, value: Buffer.from('mine'), timestampMs: 1 }] });
-    const found: string[] = [];
-    const end = await log.writtenEnd(at);
-    const reading = readToEnd(log, at, 0n, end, ({ value }) => found.push(String(value)));
-    await Promise.race([reading, delay(1_500)]);
-    expect(found).toEqual([]);
-    await open.abort();
-    await reading;
-    expect(found).toEqual(['mine']);
-    await Promise.all([writer.close(), dead.disconnect()]);
-    await log.close();
   });
 
   test('two shards: together the raw file, once each, and the death of one does not disturb the other', async () => {

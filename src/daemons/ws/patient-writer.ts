@@ -47,15 +47,20 @@ export async function openPatientWriter(options: PatientWriterOptions): Promise<
   const { log, owner, instance, statusPartition } = options;
   const mine = `${owner}/${instance}/`;
   let writer: LogWriter | undefined = await log.openWriter({ owner });
-  const beganAt = await log.writtenEnd(statusPartition);
+  const beganAt = await endOf(statusPartition);
   let lost: Lost | undefined;
   let number = 0;
   let isClosed = false;
 
+  async function endOf({ topic, partition }: PatientWriterOptions['statusPartition']): Promise<bigint> {
+    const [found] = await log.describeTopics([topic]);
+    return found?.partitions.find((item) => item.partition === partition)?.latest ?? 0n;
+  }
+
   /** Has another process written as this owner since this one began? */
   const isSuperseded = async (): Promise<boolean> => {
     let found = false;
-    await readToEnd(log, statusPartition, beganAt, await log.writtenEnd(statusPartition), ({ headers }) => {
+    await readToEnd(log, statusPartition, beganAt, await endOf(statusPartition), ({ headers }) => {
       const id = headers[COMMIT_HEADER];
       if (id?.startsWith(`${owner}/`) && !id.startsWith(mine)) found = true;
     });
@@ -70,7 +75,7 @@ export async function openPatientWriter(options: PatientWriterOptions): Promise<
     const at = { topic: marked.topic, partition };
     const start = await log.offsetForTime(at, marked.timestampMs);
     let found = false;
-    await readToEnd(log, at, start, await log.writtenEnd(at), ({ headers }) => {
+    await readToEnd(log, at, start, await endOf(at), ({ headers }) => {
       if (headers[COMMIT_HEADER] === (marked as NewRecord).headers?.[COMMIT_HEADER]) found = true;
     });
     return found;

@@ -64,7 +64,8 @@ async function lostEntries(
     const ids = new Set<string>();
     for (let partition = 0; partition < slots.partitions; partition++) {
       const start = await log.offsetForTime({ topic, partition }, fromMs);
-      const end = await log.writtenEnd({ topic, partition });
+      const [described] = await log.describeTopics([topic]);
+      const end = described?.partitions.find((item) => item.partition === partition)?.latest ?? 0n;
       await readToEnd(log, { topic, partition }, start, end, (record) => {
         const id = record.headers.spool_id;
         if (id !== undefined) ids.add(id);

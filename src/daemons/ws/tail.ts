@@ -9,8 +9,6 @@ import type { EventLog, LogRecord, TopicPartition } from '../../lib/log/port.ts'
 import { CountedSet, quoteIdentity, tradeIdentity } from '../../lib/market/identity.ts';
 import { parseTimestampNs } from '../../lib/market/time.ts';
 import { NS_PER_MS } from '../../lib/service/clock.ts';
-import { type TorghutError, unreachableError } from '../../lib/service/errors.ts';
-import { machineMs } from '../../lib/service/machine.ts';
 
 /** Late prints may reach the tape this long after their time; the comparison begins so far before the mark. */
 export const LATE_PRINT_NS = 15_000_000_000n;
@@ -19,8 +17,6 @@ export const BAR_LOOKBACK_NS = 300_000_000_000n;
 /** Our stamps are the Clock's now; events may be stamped a little ahead of it by a skewed provider. */
 const SKEW_MS = 5_000;
 const FIRST_WINDOW = 16n;
-/** Longest machine ms without progress behind an open transaction. */
-const OPEN_TRANSACTION_MS = 60_000;
 
 const valueSchema = z.object({
   event_ts: z.string(),
@@ -49,11 +45,7 @@ export function readValue(record: LogRecord): TailRecord {
   return { record, value, eventNs: value === undefined ? undefined : parseTimestampNs(value.event_ts) };
 }
 
-/**
- * Reads a partition from an offset to where it ends now, handing over each record. What is committed behind the open transaction
- * of another writer (a dead forwarder's, until its time-out at the broker) is waited for: it is there, and counts.
- * @throws `log_unreachable` when it cannot be had within a minute (machine time)
- */
+/** Reads a partition from an offset to where it ends now, handing over each record. */
 export async function readToEnd(
   log: EventLog,
   partition: TopicPartition,
@@ -65,30 +57,17 @@ export async function readToEnd(
   const reader = await log.openReader({ partitions: [{ ...partition, start: from }] });
   try {
     let emptyPolls = 0;
-    let movedMs = machineMs();
-    for (;;) {
+    // Transaction markers take offsets too: an end may be reached without a record on it.
+    while (emptyPolls < 3) {
       const records = await reader.poll({ maxRecords: 5_000, waitMs: 200 });
       for (const record of records) if (record.offset < end) onRecord(record);
       const position = reader.positions()[0]?.offset ?? end;
       if (position >= end) return;
       emptyPolls = records.length === 0 ? emptyPolls + 1 : 0;
-      if (emptyPolls === 0) movedMs = machineMs();
-      // Transaction markers take offsets too: an end may be reached without a record on it.
-      if (emptyPolls >= 3 && reader.knownEnd(partition) >= end) return;
-      if (machineMs() - movedMs > OPEN_TRANSACTION_MS) throw stillOpen(partition, position);
     }
   } finally {
     await reader.close();
   }
-}
-
-function stillOpen({ topic, partition }: TopicPartition, position: bigint): TorghutError {
-  return unreachableError({
-    code: 'log_unreachable',
-    what: `cannot read ${topic} ${partition} to its end`,
-    why: `a transaction of another writer is open at offset ${position} for over ${OPEN_TRANSACTION_MS / 1_000} s`,
-    next: 'it ends when its writer is started again or after KAFKA_TRANSACTION_TIMEOUT_MS',
-  });
 }
 
 /**
@@ -117,8 +96,7 @@ export async function readLast(
 async function partitionEnds(log: EventLog, partition: TopicPartition): Promise<{ earliest: bigint; latest: bigint }> {
   const [topic] = await log.describeTopics([partition.topic]);
   const found = topic?.partitions.find((item) => item.partition === partition.partition);
-  if (found === undefined) return { earliest: 0n, latest: 0n };
-  return { earliest: found.earliest, latest: await log.writtenEnd(partition) };
+  return found ?? { earliest: 0n, latest: 0n };
 }
 
 export interface LaneTail {
