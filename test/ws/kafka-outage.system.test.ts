@@ -134,6 +134,8 @@ describe.skipIf(!folder)('a broker that goes away (needs TORGHUT_DATA)', () => {
     await restartBroker();
     await of.until('drained while the market goes on', (status) => status.spooled === 0);
     await of.untilMarket(from + (length + 5n) * second);
+    // The data are over: at this pace each connection would be replaced as mute before a repair is through.
+    of.clock.setSpeed(1);
     await expectWhole(of, { raw: raw.map((line) => JSON.parse(line) as RawMessage) });
     expect(of.wsEnds).toEqual([]);
     expect(spooled).toBeGreaterThan(raw.length / 3);
