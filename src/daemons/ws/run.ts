@@ -45,9 +45,9 @@ export interface WsDaemonOptions {
   env?: NodeJS.ProcessEnv;
 }
 
-/** Enough for a commit's worth of messages to die young; see the service for what it saves. */
-const YOUNG_MB = 16;
-const OLD_GROWTH_PERCENT = 40;
+/** Enough for a commit's worth of messages to die young; see lib/service/heap.ts for what both save and cost. */
+const YOUNG_MB = 8;
+const OLD_GROWTH_PERCENT = 150;
 const PUMP_MS = 10;
 
 /** Runs until a signal, the parent's death or a fatal error. @returns the exit code */
