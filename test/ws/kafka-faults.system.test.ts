@@ -4,9 +4,15 @@
  */
 import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import kafkajs from 'kafkajs';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { waitForOpenTransactions } from '../../src/daemons/ws/open-transactions.ts';
+import { openEventLog } from '../../src/lib/log/open.ts';
 import { shardOf } from '../../src/lib/market/shard.ts';
+import { systemClock } from '../../src/lib/service/clock.ts';
 import { type KafkaServer, startKafka } from '../support/kafka-server.ts';
 import { counter, expectWhole } from './kafka-verdict.ts';
 import { difference, payloads, type RawMessage, Rig, readRaw } from './rig.ts';
@@ -259,6 +265,34 @@ describe.skipIf(!folder)('a market stream that goes wrong (needs TORGHUT_DATA)',
       for (const hidden of [key, secret])
         if (text.includes(hidden)) throw new Error(`shown: ${text.slice(0, 300).replaceAll(hidden, '***')}`);
     }
+  });
+
+  test('what stands behind the open transaction of another shard is waited for, for a bounded time', async () => {
+    const log = await openEventLog({ home: tmpdir(), env: { KAFKA_BOOTSTRAP: kafka.bootstrap }, clock: systemClock() });
+    const at = { topic: 'open-transaction', partition: 0 };
+    await log.ensureTopics([{ name: at.topic, partitions: 1, cleanup: 'delete', retentionMs: -1, owner: 'mine' }]);
+    const client = new kafkajs.Kafka({ brokers: [kafka.bootstrap], logLevel: kafkajs.logLevel.NOTHING });
+    const dead = client.producer({ transactionalId: 'dead', idempotent: true, maxInFlightRequests: 1 });
+    await dead.connect();
+    const open = await dead.transaction();
+    await open.send({ topic: at.topic, messages: [{ value: 'theirs', partition: 0 }] });
+    const writer = await log.openWriter({ owner: 'mine' });
+    await writer.commit({ records: [{ ...at, key: null, value: Buffer.from('mine'), timestampMs: 1 }] });
+    const latest = async () => (await log.describeTopics([at.topic]))[0]?.partitions[0]?.latest;
+    expect(await latest()).toBe(0n);
+    // Half a second, less the time in which the broker looks for such transactions.
+    expect(await waitForOpenTransactions(log, [at], 500 - 10_000)).toBe(false);
+    let isOver = false;
+    const waiting = waitForOpenTransactions(log, [at], 60_000).finally(() => {
+      isOver = true;
+    });
+    await delay(500);
+    expect(isOver).toBe(false);
+    await open.abort();
+    expect(await waiting).toBe(true);
+    expect(await latest()).toBeGreaterThan(1n);
+    await Promise.all([writer.close(), dead.disconnect()]);
+    await log.close();
   });
 
   test('two shards: together the raw file, once each, and the death of one does not disturb the other', async () => {

@@ -10,7 +10,7 @@
  * Facts: a broker aborts a transaction after KAFKA_TRANSACTION_TIMEOUT_MS and bumps the epoch, which its owner then sees as
  * fenced (lib/log/kafka/writer.ts); on the embedded log a transaction cannot be lost in this way.
  */
-import type { Commit, CommitResult, EventLog, LogWriter, NewRecord } from '../../lib/log/port.ts';
+import type { Commit, CommitResult, EventLog, LogWriter, NewRecord, TopicPartition } from '../../lib/log/port.ts';
 import { codeOf, fencedError, unreachableError } from '../../lib/service/errors.ts';
 import { machineMs } from '../../lib/service/machine.ts';
 import { readToEnd } from './tail.ts';
@@ -27,6 +27,8 @@ export interface PatientWriterOptions {
   statusPartition: { topic: string; partition: number };
   /** Machine ms after which a broker aborts a transaction by itself. */
   transactionMs: number;
+  /** Called before something is looked for in a partition: several owners may share it. */
+  beforeLooking?(partition: TopicPartition): Promise<void>;
   /** The writer was opened anew. */
   onReopened(info: { lostMs: number; wasDurable: boolean }): void;
 }
@@ -60,6 +62,7 @@ export async function openPatientWriter(options: PatientWriterOptions): Promise<
   /** Has another process written as this owner since this one began? */
   const isSuperseded = async (): Promise<boolean> => {
     let found = false;
+    await options.beforeLooking?.(statusPartition);
     await readToEnd(log, statusPartition, beganAt, await endOf(statusPartition), ({ headers }) => {
       const id = headers[COMMIT_HEADER];
       if (id?.startsWith(`${owner}/`) && !id.startsWith(mine)) found = true;
@@ -73,6 +76,7 @@ export async function openPatientWriter(options: PatientWriterOptions): Promise<
     const partition = marked?.partition;
     if (marked === undefined || partition === undefined) return false;
     const at = { topic: marked.topic, partition };
+    await options.beforeLooking?.(at);
     const start = await log.offsetForTime(at, marked.timestampMs);
     let found = false;
     await readToEnd(log, at, start, await endOf(at), ({ headers }) => {

@@ -5,6 +5,7 @@
  */
 import { createMarketRest } from '../../lib/alpaca/market-rest.ts';
 import { openEventLog } from '../../lib/log/open.ts';
+import type { TopicPartition } from '../../lib/log/port.ts';
 import { logVariables } from '../../lib/log/variables.ts';
 import { createEnvelopeWriter } from '../../lib/market/envelope-text.ts';
 import { openClock } from '../../lib/service/clock.ts';
@@ -24,6 +25,7 @@ import { serveHealth } from './health-service.ts';
 import { seededRandom } from './jitter.ts';
 import { openJournal } from './journal.ts';
 import { createWsMetrics } from './metrics.ts';
+import { waitForOpenTransactions } from './open-transactions.ts';
 import { createOrderEvents, orderRoles } from './order-events.ts';
 import { openOrderRecovery } from './order-recovery.ts';
 import { openPatientWriter } from './patient-writer.ts';
@@ -87,12 +89,18 @@ async function start(
   await eventLog.ensureTopics(ingestTopicSpecs(names, config.TORGHUT_PARTITIONS, clock.kind));
   const slots = new Slots(names, config.TORGHUT_PARTITIONS);
   const instance = `${clock.nowNs()}-${process.pid}`;
+  const transactionMs = loadConfig(logVariables, env).values.KAFKA_TRANSACTION_TIMEOUT_MS;
+  const settle = async (partitions: readonly TopicPartition[]) => {
+    if (shardName === undefined || (await waitForOpenTransactions(eventLog, partitions, transactionMs))) return;
+    log.warn('the transaction of another shard stays open: what is committed behind it may be written once more');
+  };
   const writer = await openPatientWriter({
     log: eventLog,
     owner: shardName === undefined ? 'ws' : `ws-${config.shard.index}`,
     instance,
     statusPartition: { topic: names.status, partition: slots.partitionOf(component) },
-    transactionMs: loadConfig(logVariables, env).values.KAFKA_TRANSACTION_TIMEOUT_MS,
+    transactionMs,
+    beforeLooking: (partition) => settle([partition]),
     onReopened: ({ lostMs, wasDurable }) => {
       log.warn({ lostMs: Math.round(lostMs), wasDurable }, 'the log takes records again, by a new transaction');
     },
@@ -102,6 +110,7 @@ async function start(
   const spoolFolder = config.INGEST_SPOOL_DIR ?? homePaths.spool(home);
   const { journal, left } = openJournal(spoolFolder, instance);
   lifecycle.onClose('journal', () => journal.close());
+  await settle(slots.all());
   const recovered = await recover(eventLog, slots, names, left, shardName);
 
   const metrics = createWsMetrics();
@@ -237,7 +246,11 @@ async function start(
     deadLetters,
     age,
     metrics,
-    readTail: (partition) => readLaneTail(eventLog, names, partition, shardName),
+    readTail: async (partition) => {
+      const topics = [names.trades, names.quotes, names.bars, names.repair];
+      await settle(topics.map((topic) => ({ topic, partition })));
+      return readLaneTail(eventLog, names, partition, shardName);
+    },
   });
   const orderEvents = createOrderEvents({
     account: config.TORGHUT_ACCOUNT_LABEL,

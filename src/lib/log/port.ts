@@ -152,6 +152,11 @@ export interface EventLog {
   /** Committed offsets of a group for the given topics; a partition without one is left out. */
   groupOffsets(groupId: string, topics: string[]): Promise<(TopicPartition & { offset: bigint })[]>;
   describeGroups(): Promise<GroupDescription[]>;
+  /**
+   * Offset behind everything written to a partition, also in transactions that are still open. What is committed behind an open
+   * one is hidden from readers, and `latest` stands before it, until that transaction is over.
+   */
+  writtenEnd(partition: TopicPartition): Promise<bigint>;
   /** First offset whose running-maximum timestamp is at or after the time, or the end. */
   offsetForTime(partition: TopicPartition, timestampMs: number): Promise<bigint>;
   /**

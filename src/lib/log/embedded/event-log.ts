@@ -129,6 +129,11 @@ class EmbeddedLog implements EventLog {
     }));
   }
 
+  async writtenEnd({ topic, partition }: TopicPartition): Promise<bigint> {
+    const [found] = await this.describeTopics([topic]);
+    return found?.partitions.find((item) => item.partition === partition)?.latest ?? 0n;
+  }
+
   async offsetForTime(partition: TopicPartition, timestampMs: number): Promise<bigint> {
     const offset = this.#environmentOf(partition)?.read((store) => {
       const head = readHead(store, partition);

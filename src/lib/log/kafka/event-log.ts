@@ -25,7 +25,7 @@ import { ATTEMPT_MS, kafkaError, protocolType, within, withPatience } from './fa
 import { commitGroupOffsets, joinKafkaGroup, type KafkaGroupMember } from './group.ts';
 import type { TopicFacts } from './records.ts';
 import { checkSettings, type KafkaSettings } from './settings.ts';
-import { offsetAtTime, openKafkaReader } from './start.ts';
+import { highWatermark, offsetAtTime, openKafkaReader } from './start.ts';
 import { openKafkaWriter } from './writer.ts';
 
 const { ConfigResourceTypes } = kafkajs;
@@ -244,6 +244,14 @@ class KafkaLog implements EventLog {
           };
         }),
       );
+    });
+  }
+
+  async writtenEnd({ topic, partition }: TopicPartition): Promise<bigint> {
+    return this.guard(`cannot read the end of ${topic}`, async () => {
+      const cluster = await this.sideCluster();
+      await cluster.addMultipleTargetTopics([topic]);
+      return highWatermark(cluster, { topic, partition });
     });
   }
 

@@ -65,6 +65,10 @@ declare module 'kafkajs/src/broker/index.js' {
       isolationLevel: number;
       topics: { topic: string; partitions: { partition: number; fetchOffset: string; maxBytes: number }[] }[];
     }): Promise<{ responses: { topicName: string; partitions: FetchedPartition[] }[] }>;
+    listOffsets(options: {
+      isolationLevel: number;
+      topics: { topic: string; partitions: { partition: number; timestamp: number }[] }[];
+    }): Promise<{ responses: { topic: string; partitions: { partition: number; offset: string }[] }[] }>;
     joinGroup(options: {
       groupId: string;
       sessionTimeout: number;

@@ -14,6 +14,9 @@ import type { KafkaSettings } from './settings.ts';
 
 /** A record is stamped at most this much later than any record behind it in its partition, ms (late revisions: 15 s). */
 const DISORDER_MS = 60_000;
+/** Facts of the protocol (ListOffsets): the isolation that sees open transactions, and the time that means the end. */
+const READ_UNCOMMITTED = 0;
+const LATEST = -1;
 /** So few offsets are looked through one by one. */
 const SCAN_OFFSETS = 10_000n;
 
@@ -28,6 +31,18 @@ async function listed(
     cluster.fetchTopicsOffset([{ topic, partitions: [{ partition }], ...where }]),
   );
   return BigInt(found?.partitions[0]?.offset ?? -1);
+}
+
+/** The end that a reader of uncommitted records would see. The cluster knows the topic. */
+export async function highWatermark(cluster: Cluster, { topic, partition }: TopicPartition): Promise<bigint> {
+  const nodeId = Object.keys(cluster.findLeaderForPartitions(topic, [partition]))[0];
+  if (nodeId === undefined) return 0n;
+  const broker = await cluster.findBroker({ nodeId });
+  const { responses } = await broker.listOffsets({
+    isolationLevel: READ_UNCOMMITTED,
+    topics: [{ topic, partitions: [{ partition, timestamp: LATEST }] }],
+  });
+  return BigInt(responses[0]?.partitions[0]?.offset ?? 0);
 }
 
 /** First offset whose running-maximum timestamp is at or after the time, or the committed end. The cluster knows the topic. */
