@@ -1,17 +1,13 @@
 /**
  * `torghut ws`: wiring of streams, lanes, repair and log, its health endpoint, start and stop.
- * Guarantees: the writer fences its predecessor once, here; nothing is published before the own tails were read; a stop sends
- * close frames, drains what may go and leaves the rest to the next start (spec ingest 2.6).
+ * Guarantees: nothing is published before the own tails were read (own-log.ts); a stop sends close frames, drains what may go
+ * and leaves the rest to the next start (spec ingest 2.6).
  */
 import { createMarketRest } from '../../lib/alpaca/market-rest.ts';
-import { openEventLog } from '../../lib/log/open.ts';
-import type { TopicPartition } from '../../lib/log/port.ts';
-import { logVariables } from '../../lib/log/variables.ts';
 import { createEnvelopeWriter } from '../../lib/market/envelope-text.ts';
 import { openClock } from '../../lib/service/clock.ts';
-import { loadConfig } from '../../lib/service/config.ts';
 import { boundOldGeneration, boundYoungGeneration } from '../../lib/service/heap.ts';
-import { deadServices, homePaths } from '../../lib/service/home.ts';
+import { deadServices } from '../../lib/service/home.ts';
 import { createLifecycle, type Lifecycle, runDaemon } from '../../lib/service/lifecycle.ts';
 import { createLogger, type Logger, registerSecret } from '../../lib/service/logging.ts';
 import { machineMs, sleep } from '../../lib/service/machine.ts';
@@ -23,21 +19,15 @@ import { createDesiredSymbols } from './desired-symbols.ts';
 import { Forwarder } from './forwarder.ts';
 import { serveHealth } from './health-service.ts';
 import { seededRandom } from './jitter.ts';
-import { openJournal } from './journal.ts';
 import { createWsMetrics } from './metrics.ts';
-import { waitForOpenTransactions } from './open-transactions.ts';
 import { createOrderEvents, orderRoles } from './order-events.ts';
 import { openOrderRecovery } from './order-recovery.ts';
-import { openPatientWriter } from './patient-writer.ts';
+import { openOwnLog } from './own-log.ts';
 import { createProgressTeller, PROGRESS_INTERVAL_MS } from './progress.ts';
-import { Slots } from './records.ts';
-import { recover } from './recovery.ts';
 import { createSilenceCheck } from './silence-check.ts';
 import { createStatusReporter, HEARTBEAT_MS } from './status-reporter.ts';
 import { LoopWatch, StreamHealth } from './stream-health.ts';
 import { createStreams, isFeedActive } from './streams.ts';
-import { readLaneTail } from './tail.ts';
-import { ingestTopicSpecs, ingestTopics } from './topics.ts';
 import { loadWsConfig, type WsConfig } from './variables.ts';
 
 export interface WsDaemonOptions {
@@ -80,38 +70,8 @@ async function start(
   const feed = config.ALPACA_FEED;
   const component = `ws:${feed}`;
   const orderComponent = 'ws:trade_updates';
-  const names = ingestTopics(config);
-  const { shard } = config;
-  const shardName = shard.count > 1 ? `${shard.index}/${shard.count}` : undefined;
-
-  const eventLog = await openEventLog({ home, env, clock });
-  lifecycle.onClose('event log', () => eventLog.close());
-  await eventLog.ensureTopics(ingestTopicSpecs(names, config.TORGHUT_PARTITIONS, clock.kind));
-  const slots = new Slots(names, config.TORGHUT_PARTITIONS);
-  const instance = `${clock.nowNs()}-${process.pid}`;
-  const transactionMs = loadConfig(logVariables, env).values.KAFKA_TRANSACTION_TIMEOUT_MS;
-  const settle = async (partitions: readonly TopicPartition[]) => {
-    if (shardName === undefined || (await waitForOpenTransactions(eventLog, partitions, transactionMs))) return;
-    log.warn('the transaction of another shard stays open: what is committed behind it may be written once more');
-  };
-  const writer = await openPatientWriter({
-    log: eventLog,
-    owner: shardName === undefined ? 'ws' : `ws-${config.shard.index}`,
-    instance,
-    statusPartition: { topic: names.status, partition: slots.partitionOf(component) },
-    transactionMs,
-    beforeLooking: (partition) => settle([partition]),
-    onReopened: ({ lostMs, wasDurable }) => {
-      log.warn({ lostMs: Math.round(lostMs), wasDurable }, 'the log takes records again, by a new transaction');
-    },
-  });
-  lifecycle.onClose('writer', () => writer.close());
-
-  const spoolFolder = config.INGEST_SPOOL_DIR ?? homePaths.spool(home);
-  const { journal, left } = openJournal(spoolFolder, instance);
-  lifecycle.onClose('journal', () => journal.close());
-  await settle(slots.all());
-  const recovered = await recover(eventLog, slots, names, left, shardName);
+  const own = await openOwnLog({ home, env, config, clock, lifecycle, log, component });
+  const { names, shardName, slots, writer, spoolFolder, journal, left, recovered } = own;
 
   const metrics = createWsMetrics();
   const counters = config.ALPACA_MARKET_DATA_CHANNELS.map((name) => (name === 'updatedBars' ? 'updated_bars' : name));
@@ -246,11 +206,7 @@ async function start(
     deadLetters,
     age,
     metrics,
-    readTail: async (partition) => {
-      const topics = [names.trades, names.quotes, names.bars, names.repair];
-      await settle(topics.map((topic) => ({ topic, partition })));
-      return readLaneTail(eventLog, names, partition, shardName);
-    },
+    readTail: own.readTail,
   });
   const orderEvents = createOrderEvents({
     account: config.TORGHUT_ACCOUNT_LABEL,
