@@ -91,8 +91,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 
 try {
   process.exitCode = await main(process.argv.slice(2));
-  // All work that counts was waited for: a handle that a library left open must not keep a stopped daemon alive (seen once in a
-  // few stops of ws on Kafka).
+  // All work that counts was waited for: a handle that a library left open must not keep a stopped daemon alive (two sockets of
+  // one Kafka connection once did).
   setTimeout(() => process.exit(), 1_000).unref();
 } catch (error) {
   if (error instanceof CommanderError) {
