@@ -125,7 +125,7 @@ describe.skipIf(!process.env.TORGHUT_DATA)('the daemons on Kafka (needs TORGHUT_
 
   test('kill -9 of ta, of ws and of the broker in the middle loses no trade and doubles none', async () => {
     const { pipeline: of, oracle } = await begin();
-    of.clock.setSpeed(3);
+    of.clock.setSpeed(5);
     await of.untilMarket(startNs + 20n * second);
     await of.kill('ta');
     await of.untilMarket(startNs + 50n * second);
