@@ -177,8 +177,8 @@ export function findCommand(argv: readonly string[]): Found {
   if (noun.verbs && second !== undefined && !second.startsWith('-')) {
     const entry = noun.verbs[second];
     if (entry) return { kind: 'command', entry, words: [first, second] };
-    if (!noun.command)
-      return { kind: 'unknown', what: `verb of ${first}`, word: second, names: Object.keys(noun.verbs) };
+    // Also where the noun alone is a command: none of those with verbs takes a word of its own.
+    return { kind: 'unknown', what: `verb of ${first}`, word: second, names: Object.keys(noun.verbs) };
   }
   if (noun.command) return { kind: 'command', entry: noun.command, words: [first] };
   return { kind: 'noun', name: first };

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
-import { type CommandEntry, nouns } from '../../src/commands/table.ts';
+import { type CommandEntry, findCommand, nouns } from '../../src/commands/table.ts';
 
 const entries = Object.entries(nouns).flatMap(([noun, { command, verbs, isHidden }]) => {
   const list: [string, CommandEntry][] = command ? [[noun, command]] : [];
@@ -50,3 +50,10 @@ describe('every command keeps the conventions', () => {
     }
   });
 });
+
+it.each(['ws', 'ta', 'trade', 'clickhouse'])(
+  'a wrong verb of %s is named, also where the noun alone starts a daemon',
+  (noun) => {
+    expect(findCommand([noun, 'satus'])).toMatchObject({ kind: 'unknown', word: 'satus', what: `verb of ${noun}` });
+  },
+);
